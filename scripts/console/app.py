@@ -21,7 +21,7 @@ from scripts.console.pages import (
     traffic,
 )
 from scripts.console.pages.catalogue import acts as catalogue_acts
-from scripts.console.pages.catalogue import importing, links, partners
+from scripts.console.pages.catalogue import importing, links, partners, programs
 from scripts.console.pages.finding import customers, events
 from scripts.console.protection import missing
 from scripts.console.reads import Reads
@@ -32,8 +32,9 @@ from scripts.environment import Environment
 #: In the order of the navigation.
 ALL_PAGES: Final[tuple[serving.Page, ...]] = (
     overview.PAGE, streams.PAGE, streams.REWIND_PAGE, *quarantine.PAGES, *replays.PAGES, *events.PAGES,
-    *customers.PAGES, traffic.PAGE, *links.PAGES, importing.PAGE, *partners.PAGES, *operations.PAGES, *operating.PAGES,
+    *customers.PAGES, traffic.PAGE, *links.PAGES, importing.PAGE, *partners.PAGES, *programs.PAGES, *operations.PAGES, *operating.PAGES,
 )  # fmt: skip
+DOWNLOADS: Final = (traffic.CSV, events.CSV, operations.CSV)
 #: What answers a form with a page.
 ANSWERS: Final = (
     quarantine_acts.PREVIEW_PAGE,
@@ -74,8 +75,9 @@ def build_app(
         pages.router.add_get(path, serving.page_handler(console, page))
     for page in ANSWERS:
         pages.router.add_post(f"/{page.path}", serving.preview_handler(console, page))
-    csv = serving.download_handler(console, traffic.CSV)
-    pages.router.add_get(f"/{traffic.CSV.name}", csv)
+    for download in DOWNLOADS:
+        csv = serving.download_handler(console, download)
+        pages.router.add_get(f"/{download.name}", csv)
     for act in ALL_ACTS:
         pages.router.add_post(f"/{act.name}", serving.act_handler(console, act))
     pages.add_routes(sign_in.routes(console))

@@ -49,6 +49,14 @@ def id_of(asked: Asked) -> UUID:
         raise missing() from None
 
 
+def number_of(text: str) -> int:
+    """The number of a program. Raises Refused for what is none."""
+    try:
+        return parsers.program_number(text)
+    except ValueError:
+        raise missing() from None
+
+
 def workspace_of(asked: Asked, known: Mapping[str, UUID]) -> str | None:
     """Whose: None is everybody's. Raises Refused for what is not theirs to see."""
     name = asked.request.query.get("workspace")

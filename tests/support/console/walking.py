@@ -30,6 +30,9 @@ PATHS = {
     "links-one": "links/lnk_hostile",
     "links-partners": "partners",
     "links-partner": "partners/prt_hostile",
+    "links-programs": "programs",
+    "links-program": "programs/1",
+    "links-milestones": "milestones",
     "operations": "operations",
     "operations-access": "operations/access",
     "operations-limits": "operations/limits",
@@ -47,6 +50,10 @@ _WRITE = """
 update programs set name = $1;
 update partners set name = $1, email = $1, public_id = 'prt_hostile', image = $1;
 update links set code = $1, url = $1, fallback_url = $1, external_id = $1, public_id = 'lnk_hostile';
+insert into milestones (id, program_id, name, converts)
+select '00000000-0000-0000-0000-000000000096', id, $1, 1 from programs;
+insert into awards (milestone_id, partner_id, event_id)
+select '00000000-0000-0000-0000-000000000096', id, '%s' from partners;
 insert into link_aliases select '-', 'alias ' || $1, id from links;
 insert into operations (who, what, arguments, workspace_id)
 select $1, $1, jsonb_build_object('link', 'lnk_hostile', 'partner', 'prt_hostile', $1, $1), workspace_id from links;

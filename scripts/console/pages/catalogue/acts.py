@@ -1,14 +1,17 @@
-"""Acts on links and partners: the functions that commands call, noted in their transaction."""
+"""Acts on links, partners, programs and milestones: what commands call, and its row of the trail."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from scripts.console.acting import acting, note
 from scripts.console.pages.catalogue import links as link_pages
 from scripts.console.pages.catalogue import partners as partner_pages
+from scripts.console.pages.catalogue import programs as program_pages
 from scripts.console.pages.catalogue.links import the_link
 from scripts.console.pages.catalogue.partners import the_partner
+from scripts.console.pages.catalogue.programs import the_program
 from scripts.console.pages.choosing import NAMED, hiding, theirs
 from scripts.console.pages.forms import (
     changed,
@@ -21,14 +24,14 @@ from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.services.administer.access.domains import show as show_domain
 from scripts.services.administer.access.workspaces import visible
-from scripts.services.administer.catalogue import aliases, links, partners
+from scripts.services.administer.catalogue import aliases, links
 from scripts.services.administer.catalogue.aliases import ALIASES
 from scripts.services.administer.catalogue.links import LINKS
+from scripts.services.administer.catalogue.milestones import MILESTONES
 from scripts.services.administer.catalogue.partners import PARTNERS
-from scripts.services.noun import Row
+from scripts.services.administer.catalogue.programs import PROGRAMS
+from scripts.services.noun import Action, Noun, Row
 
-_NEW_LINK: Final = (*link_pages.EDITED, "domain", "workspace")
-_NEW_PARTNER: Final = (*partner_pages.EDITED, "workspace")
 #: Of what an act gives back, what the trail keeps.
 _KEPT: Final = (
     "code", "public_id", "program", "partner", "is_active", "alias", "events_that_stay",
@@ -36,39 +39,72 @@ _KEPT: Final = (
 )  # fmt: skip
 
 
-async def _add_link(asked: Asked, form: Form) -> str:
-    texts = given(form, _NEW_LINK)
-    if not texts.get("new_code"):
-        raise UsageProblem("The link has no code.", "write one.")
+class _Kind(NamedTuple):
+    """What is made and changed alike.
+
+    `code` is the field that a new one must have; `find` gives the row that a path names by
+    `identity`, and `argument` is the field by which actions name it.
+    """
+
+    name: str
+    noun: Noun
+    code: str
+    edited: Sequence[str]
+    find: Callable[[Asked, Connection, str], Awaitable[Row]]
+    argument: str = "code"
+    identity: str = "public_id"
+
+    def action(self, verb: str) -> Action:
+        [found] = [each for each in self.noun.actions if each.verb == verb]
+        return found
+
+
+_LINK: Final = _Kind("link", LINKS, "new_code", link_pages.EDITED, the_link)
+_PARTNER: Final = _Kind(
+    "partner", PARTNERS, "new_code", partner_pages.EDITED, the_partner
+)
+_PROGRAM: Final = _Kind(
+    "program", PROGRAMS, "name", (*program_pages.EDITED,), the_program, "number", "number"
+)  # fmt: skip
+
+
+async def _add(asked: Asked, form: Form, *, kind: _Kind) -> str:
+    add = kind.action("add")
+    names = (*kind.edited, "domain", "workspace")
+    texts = given(form, [name for name in names if name in add.fields])
+    if not texts.get(kind.code):
+        word = kind.code.removeprefix("new_")
+        raise UsageProblem(f"The {kind.name} has no {word}.", "write one.")
     async with acting(asked) as connection:
         owner = await _owner(asked, connection, texts)
-        asked_for = LINKS.values("add", texts)
-        await require_program(asked, connection, asked_for["program"])
+        asked_for = kind.noun.values("add", texts) | {"workspace": owner}
+        await require_program(asked, connection, asked_for.get("program"))
         if "domain" in texts and asked.user.workspaces is not None:
             await _require_domain(asked, connection, texts["domain"])
-        row = await links.add(connection, **asked_for | {"workspace": owner})
-        return await _noted(asked, connection, "link", "add", texts, row)
+        row = await add.run(connection, **asked_for)
+        return await _noted(asked, connection, kind, "add", texts, row)
 
 
-async def _change_link(asked: Asked, form: Form) -> str:
-    texts = changed(form, link_pages.EDITED)
+async def _change(asked: Asked, form: Form, *, kind: _Kind) -> str:
+    texts = changed(form, kind.edited)
     async with acting(asked) as connection:
-        link = await _link_of(asked, connection)
+        found = await _found(asked, connection, kind)
         if not texts:
-            return _path("link", link)
-        asked_for = LINKS.values("set", texts)
-        await require_program(asked, connection, asked_for["program"])
-        about = {"code": link["public_id"], "domain": None}
-        row = await links.set_(connection, **asked_for | about)
-        return await _noted(asked, connection, "link", "set", texts, row)
+            return _path(kind, found)
+        asked_for = kind.noun.values("set", texts)
+        if kind is _LINK:
+            await require_program(asked, connection, asked_for["program"])
+        about = {kind.argument: found[kind.identity]}
+        row = await kind.action("set").run(connection, **asked_for | about)
+        return await _noted(asked, connection, kind, "set", texts, row)
 
 
 async def _switch_link(asked: Asked, _: Form, *, is_on: bool) -> str:
     act, verb = (links.enable, "enable") if is_on else (links.disable, "disable")
     async with acting(asked) as connection:
-        link = await _link_of(asked, connection)
+        link = await _found(asked, connection, _LINK)
         row = await act(connection, code=link["public_id"], domain=None)
-        return await _noted(asked, connection, "link", verb, {}, row)
+        return await _noted(asked, connection, _LINK, verb, {}, row)
 
 
 async def _add_alias(asked: Asked, form: Form) -> str:
@@ -76,45 +112,38 @@ async def _add_alias(asked: Asked, form: Form) -> str:
     if not texts:
         raise UsageProblem("The alias has no code.", "write one.")
     async with acting(asked) as connection:
-        link = await _link_of(asked, connection)
+        link = await _found(asked, connection, _LINK)
         asked_for = ALIASES.values("add", texts) | {"link": link["public_id"]}
         row = await aliases.add(connection, **asked_for)
-        return await _noted(asked, connection, "link", "alias add", texts, row)
+        return await _noted(asked, connection, _LINK, "alias add", texts, row)
 
 
 async def _remove_alias(asked: Asked, form: Form) -> str:
     alias = form.get("alias", "")
     async with acting(asked) as connection:
-        link = await _link_of(asked, connection)
+        link = await _found(asked, connection, _LINK)
         named, said = {"code": alias, "link": link["public_id"]}, {"alias": alias}
         await aliases.remove(connection, domain=None, **named)
-        return await _noted(asked, connection, "link", "alias remove", said, link)
+        return await _noted(asked, connection, _LINK, "alias remove", said, link)
 
 
-async def _add_partner(asked: Asked, form: Form) -> str:
-    texts = given(form, _NEW_PARTNER)
-    if not texts.get("new_code"):
-        raise UsageProblem("The partner has no code.", "write one.")
+async def _add_milestone(asked: Asked, form: Form) -> str:
+    texts = given(form, ("name", "program", "converts"))
+    for name in ("name", "program", "converts"):
+        if name not in texts:
+            raise UsageProblem(f"The milestone has no {name}.", "fill it in.")
+    asked_for = MILESTONES.values("add", texts)
     async with acting(asked) as connection:
-        owner = await _owner(asked, connection, texts)
-        asked_for = PARTNERS.values("add", texts) | {"workspace": owner}
-        row = await partners.add(connection, **asked_for)
-        return await _noted(asked, connection, "partner", "add", texts, row)
+        program = await the_program(asked, connection, str(asked_for["program"]))
+        [add] = [each for each in MILESTONES.actions if each.verb == "add"]
+        row = await add.run(connection, **asked_for)
+        owner = program["workspace_id"]
+        await note(asked, connection, "milestones add", texts, row, owner)
+    return f"milestones?program={program['number']}"
 
 
-async def _change_partner(asked: Asked, form: Form) -> str:
-    texts = changed(form, partner_pages.EDITED)
-    async with acting(asked) as connection:
-        partner = await the_partner(asked, connection, asked.request.match_info["name"])
-        if not texts:
-            return _path("partner", partner)
-        about = {"code": partner["public_id"], "workspace": None}
-        row = await partners.set_(connection, **PARTNERS.values("set", texts) | about)
-        return await _noted(asked, connection, "partner", "set", texts, row)
-
-
-async def _link_of(asked: Asked, connection: Connection) -> Row:
-    return await the_link(asked, connection, asked.request.match_info["name"])
+async def _found(asked: Asked, connection: Connection, kind: _Kind) -> Row:
+    return await kind.find(asked, connection, asked.request.match_info["name"])
 
 
 async def _owner(
@@ -142,22 +171,22 @@ async def _require_domain(asked: Asked, connection: Connection, domain: str) -> 
 async def _noted(
     asked: Asked,
     connection: Connection,
-    kind: str,
+    kind: _Kind,
     verb: str,
     texts: dict[str, Any],
     row: Row,
 ) -> str:
     """The page of what was changed, once it is in the trail."""
     said = {name: text for name, text in texts.items() if name != "email"}
-    said = {kind: row["public_id"], **said}
+    said = {kind.name: str(row[kind.identity]), **said}
     found: Row = {name: row[name] for name in _KEPT if name in row}
     owner = row["workspace_id"]
-    await note(asked, connection, f"{kind}s {verb}", said, found, owner)
+    await note(asked, connection, f"{kind.noun.name} {verb}", said, found, owner)
     return _path(kind, row)
 
 
-def _path(kind: str, row: Row) -> str:
-    return f"{kind}s/{quote(row['public_id'], safe='')}"
+def _path(kind: _Kind, row: Row) -> str:
+    return f"{kind.noun.name}/{quote(str(row[kind.identity]), safe='')}"
 
 
 def _act(name: str, run: Any) -> Act:
@@ -165,12 +194,17 @@ def _act(name: str, run: Any) -> Act:
 
 
 ACTS: Final = (
-    _act("new-link", _add_link),
-    _act(f"links/{NAMED}/set", _change_link),
+    *(
+        _act(f"new-{kind.name}", partial(_add, kind=kind))
+        for kind in (_LINK, _PARTNER, _PROGRAM)
+    ),
+    *(
+        _act(f"{kind.noun.name}/{NAMED}/set", partial(_change, kind=kind))
+        for kind in (_LINK, _PARTNER, _PROGRAM)
+    ),
+    _act("new-milestone", _add_milestone),
     _act(f"links/{NAMED}/on", partial(_switch_link, is_on=True)),
     _act(f"links/{NAMED}/off", partial(_switch_link, is_on=False)),
     _act(f"links/{NAMED}/alias", _add_alias),
     _act(f"links/{NAMED}/alias-remove", _remove_alias),
-    _act("new-partner", _add_partner),
-    _act(f"partners/{NAMED}/set", _change_partner),
 )

@@ -35,6 +35,21 @@ select partners.code, partners.public_id, partners.name, partners.id, workspaces
  order by partners.id desc
  limit $5
 
+-- programs: of these workspaces, by a text; with what they brought, newest first, after one
+select programs.number, programs.name, programs.id, programs.url, workspaces.name as workspace,
+       (select count(*) from links where program_id = programs.id) as links, sums.*
+  from programs
+  join workspaces on workspaces.id = workspace_id
+ cross join lateral (
+        select coalesce(sum(unique_clicks), 0)::bigint as unique_clicks, coalesce(sum(leads), 0)::bigint as leads,
+               coalesce(sum(sales), 0)::bigint as sales
+          from program_partners where program_id = programs.id) as sums
+ where ($1::uuid[] is null or workspace_id = any ($1))
+   and ($2::text is null or strpos(lower(concat_ws(' ', programs.number, programs.name, programs.url)), lower($2)) > 0)
+   and ($3::uuid is null or programs.id < $3)
+ order by programs.id desc
+ limit $4
+
 -- moves: of whom a link was before, and until when, the latest first
 select until, programs.number as program, partners.code as partner, partners.public_id as partner_id
   from link_moves

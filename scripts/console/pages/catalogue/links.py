@@ -14,6 +14,7 @@ from scripts.console.pages.choosing import (
     after_of,
     hiding,
     now_of,
+    number_of,
     said_of,
     theirs,
     workspaces_of,
@@ -22,7 +23,6 @@ from scripts.console.protection import missing
 from scripts.console.serving import Asked, OwnPage
 from scripts.errors import Unreachable
 from scripts.servers import Connection, rows
-from scripts.services import parsers
 from scripts.services.administer.access.workspaces import visible
 from scripts.services.administer.catalogue.links import redirect_of, show
 from scripts.services.find.stats import stats
@@ -75,18 +75,14 @@ async def choices(
     return found
 
 
-async def _read(asked: Asked) -> Mapping[str, Any]:
-    said, after = said_of(asked.request.query, _FILTERS), after_of(asked)
-    try:
-        program = parsers.program_number(said["program"]) if "program" in said else None
-    except ValueError:
-        raise missing() from None
-    text = said.get("q")
+async def listed(
+    asked: Asked, statement: str, said: Mapping[str, str], *by: Any
+) -> Mapping[str, Any]:
+    """A page of a list, of one workspace or all theirs, by what it is asked for; newest first."""
+    after = after_of(asked)
     async with asked.console.reads.connection() as connection:
-        owners, state = await workspaces_of(asked, connection), said.get("state", "")
-        names = (owners, text, _codes(text or ""), said.get("partner"), program)
-        further = (_STATES.get(state), after, _ROWS)
-        found = await rows(connection, SQL["links"], *names, *further)
+        owners = await workspaces_of(asked, connection)
+        found = await rows(connection, SQL[statement], owners, *by, after, _ROWS)
         known = await visible(connection, asked.user.workspaces)
     return {
         "rows": found,
@@ -95,6 +91,14 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         "workspaces": [*known],
         "is_full": len(found) == _ROWS,
     }
+
+
+async def _read(asked: Asked) -> Mapping[str, Any]:
+    said = said_of(asked.request.query, _FILTERS)
+    program = number_of(said["program"]) if "program" in said else None
+    text, state = said.get("q"), _STATES.get(said.get("state", ""))
+    by = (text, _codes(text or ""), said.get("partner"), program, state)
+    return await listed(asked, "links", said, *by)
 
 
 def _codes(text: str) -> list[str]:

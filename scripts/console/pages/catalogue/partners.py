@@ -2,27 +2,17 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from scripts.console.pages.catalogue.links import SQL, trail
-from scripts.console.pages.choosing import (
-    NAMED,
-    after_of,
-    hiding,
-    said_of,
-    theirs,
-    workspaces_of,
-)
+from scripts.console.pages.catalogue.links import SQL, listed, trail
+from scripts.console.pages.choosing import NAMED, hiding, said_of, theirs
 from scripts.console.protection import missing
 from scripts.console.serving import Asked, OwnPage
 from scripts.servers import Connection, rows
-from scripts.services.administer.access.workspaces import visible
 from scripts.services.administer.catalogue.milestones import awards
 from scripts.services.administer.catalogue.partners import show
 from scripts.services.noun import Row
 from workers.counters.rule import NAMES
 
-_ROWS: Final = 100
 _LINKS: Final = 20
 EDITED: Final = ("new_code", "name", "email", "image")
 
@@ -39,21 +29,8 @@ async def the_partner(asked: Asked, connection: Connection, name: str) -> Row:
 
 async def _read(asked: Asked) -> Mapping[str, Any]:
     said = said_of(asked.request.query, ("q", "workspace"))
-    async with asked.console.reads.connection() as connection:
-        owners, by_email = (
-            await workspaces_of(asked, connection),
-            asked.user.may("operator"),
-        )
-        asked_for = (owners, said.get("q"), by_email, after_of(asked), _ROWS)
-        found = await rows(connection, SQL["partners"], *asked_for)
-        known = await visible(connection, asked.user.workspaces)
-    return {
-        "rows": found,
-        "said": said,
-        "query": urlencode(said),
-        "workspaces": [*known],
-        "is_full": len(found) == _ROWS,
-    }
+    by_email = asked.user.may("operator")
+    return await listed(asked, "partners", said, said.get("q"), by_email)
 
 
 async def _read_one(asked: Asked) -> Mapping[str, Any]:

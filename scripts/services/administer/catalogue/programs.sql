@@ -14,7 +14,7 @@ select programs.id, number, workspace_id, programs.name, workspaces.name as work
  where number = $1
 
 -- enrolments: a program's partners with their counters, the busiest first
-select partners.code as partner, {counters},
+select partners.code as partner, partners.public_id as partner_id, {counters},
        (select coalesce(array_agg(currency || ' ' || amount order by currency), '{}')
           from program_partner_amounts as worth
          where (worth.program_id, worth.partner_id) = (program_partners.program_id, program_partners.partner_id)) as amounts
