@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from ingest.http.traces import EdgeTraces
 
 #: Objects more than before it is looked for: requests leave next to none in cycles.
-_GARBAGE: Final = (50_000, 20, 20)
+_GARBAGE: Final = (5_000, 20, 20)
 
 HEALTH: Final = web.AppKey("health", Health)
 

@@ -26,6 +26,7 @@ KEPT_IDS: Final = 10_000
 #: Of entries that vanished, so many are told one by one.
 KEPT_VANISHED: Final = 40_000
 _ID_BYTES: Final = 16
+_CLAIMS: Final = msgspec.json.Decoder(tuple[VanishedClaim, ...])
 
 
 class Absent(NamedTuple):
@@ -36,8 +37,9 @@ class Absent(NamedTuple):
 
 
 #: The id of an entry, which is empty for an append that was not answered; the ids of its
-#: events, one after the other; and the dedupe keys of those that have one.
-_Entry = tuple[bytes, bytes, tuple[VanishedClaim, ...]]
+#: events, one after the other; and the dedupe keys of those that have one, packed: the garbage
+#: collector need not look into bytes.
+_Entry = tuple[bytes, bytes, bytes]
 
 
 class _Counts(msgspec.Struct, frozen=True):
@@ -144,11 +146,7 @@ class AppendCounts:
         return self._epochs
 
     def note(
-        self,
-        shard: int,
-        entry: bytes,
-        event_ids: bytes,
-        claims: tuple[VanishedClaim, ...] = (),
+        self, shard: int, entry: bytes, event_ids: bytes, claims: bytes = b""
     ) -> None:
         """Count an entry that the stream acknowledged, and its events."""
         if self._log is not None:
@@ -161,8 +159,8 @@ class AppendCounts:
     def note_unanswered(self, shard: int, event_ids: bytes) -> None:
         """Count an append that the stream may have taken."""
         if self._log is not None:
-            self._log.note(shard, b"", event_ids, ())
-        self._latest[shard].append((b"", event_ids, ()))
+            self._log.note(shard, b"", event_ids, b"")
+        self._latest[shard].append((b"", event_ids, b""))
         self.unanswered[shard] += len(event_ids) // _ID_BYTES
 
     def latest(self, shard: int) -> list[bytes]:
@@ -266,7 +264,8 @@ class AppendCounts:
 
     def _tell(self, epoch: int, shard: int, missing: Sequence[_Entry]) -> None:
         self.vanished_entries.extend(
-            VanishedEntry(epoch, shard, *one) for one in missing
+            VanishedEntry(epoch, shard, entry, event_ids, unpacked(claims))
+            for entry, event_ids, claims in missing
         )
         self.vanished_count += len(missing)
 
@@ -340,9 +339,9 @@ class AppendCounts:
         return {str(epoch): count for epoch, count in total.items() if count}
 
 
-def claims_in(payloads: Sequence[bytes]) -> tuple[VanishedClaim, ...]:
-    """The dedupe keys of an entry's events."""
-    return tuple(
+def claims_in(payloads: Sequence[bytes]) -> bytes:
+    """The dedupe keys of an entry's events, packed; empty if they have none."""
+    claims = [
         VanishedClaim(
             ordinal,
             *request.dedupe,
@@ -355,7 +354,13 @@ def claims_in(payloads: Sequence[bytes]) -> tuple[VanishedClaim, ...]:
         for ordinal, payload in enumerate(payloads)
         for request, target in filter(None, [claim_of(payload)])
         if request.dedupe
-    )
+    ]
+    return msgspec.json.encode(claims) if claims else b""
+
+
+def unpacked(claims: bytes) -> tuple[VanishedClaim, ...]:
+    """What `claims_in` packed."""
+    return _CLAIMS.decode(claims) if claims else ()
 
 
 def _events(entries: Iterable[_Entry]) -> int:

@@ -18,9 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-import msgspec
-
-from ingest.contracts.stream import VanishedClaim, VanishedEntry
+from ingest.contracts.stream import VanishedEntry
 
 #: Of a shard: ten thousand clicks.
 _SHARD_BYTES: Final = 512 * 1024
@@ -44,12 +42,15 @@ _VANISHED: Final = 0xFFFE
 
 
 class Appended(NamedTuple):
-    """An entry with the ids of its events; its id is empty if nobody answered."""
+    """An entry with the ids of its events; its id is empty if nobody answered.
+
+    `claims` are the dedupe keys of its events, packed; empty if they have none.
+    """
 
     shard: int
     entry: bytes
     event_ids: bytes
-    claims: tuple[VanishedClaim, ...] = ()
+    claims: bytes = b""
 
 
 class Contents(NamedTuple):
@@ -62,9 +63,6 @@ class Contents(NamedTuple):
     vanished: Sequence[VanishedEntry]
     counted: Sequence[Appended]
     later: Sequence[Appended]
-
-
-_CLAIMS: Final = msgspec.json.Decoder(tuple[VanishedClaim, ...])
 
 
 class AppendLog:
@@ -119,16 +117,9 @@ class AppendLog:
         """`count` gives the edge's counts whenever an area begins."""
         self._count = count
 
-    def note(
-        self,
-        shard: int,
-        entry: bytes,
-        event_ids: bytes,
-        claims: tuple[VanishedClaim, ...],
-    ) -> None:
+    def note(self, shard: int, entry: bytes, event_ids: bytes, claims: bytes) -> None:
         """Keep an entry before it is counted."""
-        rest = msgspec.json.encode(claims) if claims else b""
-        record = _packed(shard, rest, entry, event_ids)
+        record = _packed(shard, claims, entry, event_ids)
         end = self._end + len(record)
         if end > self._limit:
             self._turn()
@@ -256,8 +247,7 @@ def _records(
     entries: Iterable[Appended], vanished: Iterable[VanishedEntry]
 ) -> Iterator[bytes]:
     for one in entries:
-        rest = msgspec.json.encode(one.claims) if one.claims else b""
-        yield _packed(one.shard, rest, one.entry, one.event_ids)
+        yield _packed(one.shard, one.claims, one.entry, one.event_ids)
     for each in vanished:
         yield _packed(_VANISHED, each.packed)
 
@@ -265,8 +255,7 @@ def _records(
 def _entries(records: Iterable[_Record]) -> Iterator[Appended]:
     for shard, entry, event_ids, rest in records:
         if shard < _VANISHED:
-            claims = _CLAIMS.decode(rest) if rest else ()
-            yield Appended(shard, entry, event_ids, claims)
+            yield Appended(shard, entry, event_ids, rest)
 
 
 def _is_ours(descriptor: int, path: Path) -> bool:

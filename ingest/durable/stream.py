@@ -15,7 +15,6 @@ from ingest.contracts.stream import (
     ENTRY_BYTES,
     ENTRY_EVENTS,
     SHARDS_KEY,
-    VanishedClaim,
     is_sealed,
     joined,
 )
@@ -141,7 +140,7 @@ class Stream:
         target: Target,
         event_ids: bytes,
         reply: bytes | Exception,
-        claims: tuple[VanishedClaim, ...] = (),
+        claims: bytes = b"",
     ) -> str | None:
         """The error of an append by Redis' reply; None if it succeeded."""
         problem: str | None = None

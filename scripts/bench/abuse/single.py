@@ -39,7 +39,7 @@ _MS: Final = 1000
 #: A request that takes longer is sent again: the least of its times counts.
 _LONG_MS: Final = 2.0
 #: As seldom as an edge looks for garbage.
-_GARBAGE: Final = (50_000, 20, 20)
+_GARBAGE: Final = (5_000, 20, 20)
 _KEY: Final = b"Authorization: Bearer YOUR_API_KEY\r\n"
 _CLICK: Final = {"affiliate_url": "https://yoursite.com/?aff=PARTNER123"}
 

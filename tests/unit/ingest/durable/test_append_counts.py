@@ -3,7 +3,7 @@ from uuid import UUID
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Dedupe
 from ingest.contracts.stream import VanishedEntry
-from ingest.durable.append_counts import Absent, AppendCounts, claims_in
+from ingest.durable.append_counts import Absent, AppendCounts, claims_in, unpacked
 from tests.support.directory import LINKS, WORKSPACE, a_click
 
 ONE, TWO, THREE = (UUID(int=number).bytes for number in (1, 2, 3))
@@ -109,13 +109,13 @@ def test_the_dedupe_keys_of_an_entry_are_read_from_what_it_holds() -> None:
         encode(a_click(2, dedupe=key, workspace_id=WORKSPACE)),
     )
 
-    assert () == claims_in([plain])
-    [claim] = claims_in([plain, keyed])
+    assert b"" == claims_in([plain])
+    [claim] = unpacked(claims_in([plain, keyed]))
     assert (1, *key, WORKSPACE, LINKS[0]) == claim[:5]
 
 
 def test_an_entry_that_vanished_is_told_as_it_was() -> None:
     keyed = encode(a_click(2, dedupe=Dedupe.of("lead", "user_1")))
-    entry = VanishedEntry(7, 0, b"1-1", ONE + TWO, claims_in([b"{}", keyed]))
+    entry = VanishedEntry(7, 0, b"1-1", ONE + TWO, unpacked(claims_in([b"{}", keyed])))
 
     assert entry == VanishedEntry.unpack(entry.packed)

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,12 @@ Act = Callable[[AppendCounts, str], None]
 def note(shard: int, events: int, claims: int) -> Act:
     def act(appended: AppendCounts, entry: str) -> None:
         ids = os.urandom(16 * events)
-        appended.note(shard, entry.encode(), ids, (CLAIM,) * claims)
+        appended.note(
+            shard,
+            entry.encode(),
+            ids,
+            msgspec.json.encode((CLAIM,) * claims) if claims else b"",
+        )
 
     return act
 
