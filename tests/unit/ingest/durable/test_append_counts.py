@@ -1,3 +1,4 @@
+import gc
 from uuid import UUID
 
 from ingest.contracts.encoding.envelopes import encode
@@ -112,6 +113,19 @@ def test_the_dedupe_keys_of_an_entry_are_read_from_what_it_holds() -> None:
     assert b"" == claims_in([plain])
     [claim] = unpacked(claims_in([plain, keyed]))
     assert (1, *key, WORKSPACE, LINKS[0]) == claim[:5]
+
+
+def test_the_garbage_collector_skips_what_is_remembered_of_entries() -> None:
+    keyed = encode(a_click(2, dedupe=Dedupe.of("lead", "user_1")))
+    appended = AppendCounts([0])
+    gc.collect()
+    before = len(gc.get_objects())
+
+    for number in range(1000):
+        appended.note(0, b"%d-1" % number, ONE, claims_in([keyed]))
+
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
 
 
 def test_an_entry_that_vanished_is_told_as_it_was() -> None:
