@@ -76,7 +76,10 @@ class Trimmer:
 
     async def _trim(self, server: StreamServer, groups: AbstractSet[str]) -> int:
         gone = 0
-        found = [await read_stream(self._redis, shard) for shard in server.shards]
+        found = [
+            await read_stream(self._redis, shard, is_counted=False)
+            for shard in server.shards
+        ]
         streams = [each for each in found if each and self._may_cut(each, groups)]
         for stream in streams:
             kept_from = EntryId(stream.at_ms - self._keep_ms, 0)

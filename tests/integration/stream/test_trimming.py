@@ -174,8 +174,8 @@ async def test_what_was_learnt_of_a_former_life_cuts_nothing_of_the_next(
     await add(redis, 3 * NODE)
     await settle(redis, 3 * NODE)
 
-    async def and_then_it_ends(client: Redis, shard: int) -> Any:
-        stream = await read_stream(client, shard)
+    async def and_then_it_ends(client: Redis, shard: int, **how: bool) -> Any:
+        stream = await read_stream(client, shard, **how)
         await client.set(epoch_key(0), 2)
         return stream
 
