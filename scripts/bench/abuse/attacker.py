@@ -1,9 +1,9 @@
 """`python -m scripts.bench.abuse.attacker ORDER`: attacks at a pace, whatever is answered.
 
-The order is a line of JSON, see `Order`. Each connection sends a request when one is due and
-waits for its answer. Halves of requests are left open, hundreds at a time. It ends with one
-line of JSON: how many requests were `sent`, how often each status was `answers`, and the
-`longest` answer in seconds.
+The order is a line of JSON, see `Order`. It says that it is ready and begins. Each connection
+sends a request when one is due and waits for its answer. Halves of requests are left open,
+hundreds at a time. It ends with one line of JSON: how many requests were `sent`, how many of
+them `in_time`, how often each status was `answers`, and the `longest` answer in seconds.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ from scripts.bench.abuse.attacks import ATTACKS, Scene
 from scripts.bench.environment.loops import runner
 from scripts.bench.load.http import Connection, Connections, status_of
 
+#: What it says before it begins.
+READY: Final = b"ready\n"
 #: An answer that takes longer is none.
 _HUNG_SECONDS: Final = 5.0
 _HALVES: Final = 500
@@ -47,9 +49,14 @@ class _Attacker:
         self._dice = Random(order.seed)  # noqa: S311 -- the same attacks every time
         self._servers: dict[str, Connections] = {}
         self._halves: deque[Connection] = deque()
-        self.sent = 0
+        self.sent = self.in_time = 0
         self.answers: Counter[str] = Counter()
         self.longest = 0.0
+
+    def prepare(self) -> None:
+        """Make what takes long to make, once for all requests."""
+        for name in self._order.attacks:
+            ATTACKS[name](self._dice, self._order.scene)
 
     async def run(self) -> None:
         began = monotonic()
@@ -64,6 +71,8 @@ class _Attacker:
             strike = ATTACKS[self._dice.choice(order.attacks)](self._dice, order.scene)
             self.sent += strike.weight
             await asyncio.sleep(began + due - monotonic())
+            if monotonic() < began + order.seconds:
+                self.in_time += strike.weight
             server = self._server(strike.source)
             if strike.is_whole:
                 await self._ask(server, strike.raw)
@@ -98,10 +107,14 @@ class _Attacker:
 def main() -> None:
     said = orjson.loads(sys.argv[1])
     attacker = _Attacker(Order(**{**said, "scene": Scene(**said["scene"])}))
+    attacker.prepare()
+    sys.stdout.write(READY.decode())
+    sys.stdout.flush()
     with runner() as loop:
         loop.run(attacker.run())
     found = {
         "sent": attacker.sent,
+        "in_time": attacker.in_time,
         "answers": attacker.answers,
         "longest": attacker.longest,
     }

@@ -2,12 +2,19 @@
 
 Honest visitors and attackers click on links of their own, so that each honest click that was
 answered with 200 can be looked for afterwards.
+
+Attackers are no part of what is measured: elsewhere they have machines of their own. Here they
+have a session of their own, which gives way as workers do, so that they slow the edge down and
+not those who measure it.
 """
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -15,24 +22,31 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from scripts.bench.abuse import attacker, others
-from scripts.bench.abuse.attacker import Order
+from scripts.bench.abuse.attacker import READY, Order
 from scripts.bench.abuse.attacks import Scene, example
 from scripts.bench.abuse.others import Load
 from scripts.bench.environment.processes import Contender
 from scripts.bench.environment.runs import Pair, Result, quantile, tell
-from scripts.bench.environment.servers import Asked, BenchServers, prepared
+from scripts.bench.environment.servers import HERE, Asked, BenchServers, prepared
 from scripts.bench.load import traffic
 from scripts.bench.load.http import Connections, body_of, framed
-from scripts.bench.load.load import Own, Sent, choose, clicks, obey
+from scripts.bench.load.load import Own, Sent, choose, clicks
 from scripts.bench.load.recording import empty, through, warm
+from scripts.embedded.sessions import give_way
 from scripts.environment import Environment
+from scripts.errors import Unreachable
 from scripts.sql import statements
+from scripts.stack.supervision import RECORDING_NICENESS
 
 _SQL: Final = statements("bench/environment/bench")
 _CONNECTIONS: Final = 64
 _CLICKS: Final = 100
 _MS: Final = 1000
 _HUNG_SECONDS: Final = 5.0
+#: Attackers begin before the clicks, and end after them.
+_EARLIER_SECONDS: Final = 1.0
+#: For what attackers still wait for when their time is over.
+_LAST_SECONDS: Final = 60.0
 #: Without one more honest click for so long, the rest is lost.
 _PATIENCE_SECONDS: Final = 10.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
@@ -77,15 +91,13 @@ class _Stage:
     def run(self, attacks: Sequence[str], seed: int) -> _Run:
         """One from nothing, beside these attacks if any."""
         asyncio.run(empty(self._servers))
-        with self._start(self._servers) as contender, ThreadPoolExecutor(1) as beside:
+        found: dict[str, Any] = {}
+        with self._start(self._servers) as contender:
             warm(self._servers, contender, self._full)
             order = self._order(contender, attacks, seed)
             before = asyncio.run(self._counted(0, 0.0))
-            attacking = None
-            if attacks:
-                attacking = beside.submit(obey, attacker.__name__, order, self._seconds)
-            sent = self._load.send(contender.port, self._seconds)
-            found = attacking.result() if attacking else {}
+            with _attacking(order, found):
+                sent = self._load.send(contender.port, self._seconds)
             wanted = before + sent.requests
             counted = asyncio.run(self._counted(wanted, _PATIENCE_SECONDS))
             return _Run(sent=sent, lost=max(0, wanted - counted), attacks=found)
@@ -99,7 +111,7 @@ class _Stage:
                 codes=self._attacked, clicks=ids, key=self._key, other=others.CODE
             ),
             seed=seed,
-            seconds=self._seconds,
+            seconds=self._seconds + _EARLIER_SECONDS,
             rate=self.rate,
             connections=_CONNECTIONS,
         )
@@ -115,6 +127,36 @@ class _Stage:
                 if found >= wanted or time.monotonic() - moved >= patience:
                     return int(found)
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+@contextmanager
+def _attacking(order: Order, found: dict[str, Any]) -> Iterator[None]:
+    """Attack from when attackers are ready; `found` is what they say at the end.
+
+    Raises Unreachable where they fail.
+    """
+    if not order.attacks:
+        yield
+        return
+    words = [sys.executable, "-m", attacker.__name__, orjson.dumps(order).decode()]
+    with subprocess.Popen(  # noqa: S603 -- our own module
+        words, cwd=HERE.root, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        os.setpriority(os.PRIO_PROCESS, process.pid, RECORDING_NICENESS)
+        give_way(process.pid, RECORDING_NICENESS)
+        try:
+            said = process.stdout.readline() if process.stdout else b""
+            if said == READY:
+                yield
+                said, _ = process.communicate(timeout=order.seconds + _LAST_SECONDS)
+        finally:
+            process.kill()
+    if not said.startswith(b"{"):
+        raise Unreachable(
+            "The attackers ended before they had attacked; what they wrote stands above.",
+            "run it again; if it comes back, it is a bug.",
+        )
+    found.update(orjson.loads(said))
 
 
 async def _click_ids(port: int, codes: Sequence[str]) -> list[str]:
@@ -171,6 +213,10 @@ def beside(environment: Environment, load: Load, attackers: Attackers) -> Result
             },
             "attackers": {
                 "requests": sum(each["sent"] for each in found),
+                "per_second": round(
+                    median(each["in_time"] for each in found)
+                    / (load.seconds + _EARLIER_SECONDS)
+                ),
                 "5xx": sum(n for status, n in answers.items() if status[0] == "5"),
                 "longest_ms": round(max(each["longest"] for each in found) * _MS),
             },
