@@ -4,19 +4,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Envelope
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
+from ingest.contracts.stream import SHARDS_KEY
 from scripts.environment import Environment
 from scripts.servers import Connection, postgres, redis_server, shard_numbers
 from scripts.services.administer.access.workspaces import choose
 from scripts.services.imports.kinds import Append, ImportKind, Lines
 from scripts.services.imports.lines import Line
+from scripts.services.maintain.appends import append
 
 _AT_ONCE: Final = 1000
 _SECONDS: Final = 60.0
@@ -48,7 +49,7 @@ async def import_lines(
 ) -> Imported:
     """Import lines; the report. A dry run changes nothing. Raises UsageProblem, Unreachable.
 
-    Stopped in the middle, it leaves whole thousands; imported again, these are unchanged.
+    While all shards are sealed it raises a Failure. Stopped in the middle, it leaves whole thousands; imported again, these are unchanged.
     `advance` is told how many lines are done.
     """
     report = Imported()
@@ -101,14 +102,6 @@ async def _nowhere(_: Sequence[Envelope]) -> None:
 
 
 async def _appending(environment: Environment, redis: Redis) -> Append:
-    shards = await shard_numbers(environment, redis)
+    shards = [*await shard_numbers(environment, redis)]
     await redis.set(SHARDS_KEY, environment.layout().record, nx=True)
-
-    async def append(events: Sequence[Envelope]) -> None:
-        pipeline = redis.pipeline(transaction=False)
-        for event in events:
-            shard = events_key(shards[event.id.int % len(shards)])
-            pipeline.xadd(shard, {FIELD: encode(event)})
-        await pipeline.execute()
-
-    return append
+    return partial(append, redis, shards)

@@ -10,10 +10,9 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey, ids
 from ingest.contracts.directory import api_key_key
-from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Dedupe, Envelope, Kind, Request, Target
 from ingest.contracts.placement.layout import Layout
-from ingest.contracts.stream import FIELD, SHARDS_KEY, events_key
+from ingest.contracts.stream import SHARDS_KEY
 from scripts.environment import Environment
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, postgres, redis_server
@@ -22,6 +21,7 @@ from scripts.services.administer.access.workspaces import Workspace, ensure
 from scripts.services.administer.catalogue import partners, programs
 from scripts.services.administer.catalogue.link_lookup import the_link
 from scripts.services.administer.catalogue.links import NewLink, add_link
+from scripts.services.maintain.appends import append
 from scripts.sql import statements
 
 WORKSPACE: Final = "demo"
@@ -214,6 +214,5 @@ async def _click(
         # the dedupe key makes the two one event.
         await redis.set(SHARDS_KEY, layout.record, nx=True)
         known = Layout.recorded(await redis.get(SHARDS_KEY))
-        shard = known.shard_of(click_id)
-        await redis.xadd(events_key(shard), {FIELD: encode(click)})
+        await append(redis, [*known.numbers], [click])
     return {"token": token, "link": link["public_id"], "click_id": click_id}

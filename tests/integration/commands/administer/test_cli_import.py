@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingest.contracts.encoding.envelopes import decode
-from ingest.contracts.stream import FIELD, events_key
+from ingest.contracts.stream import FIELD, SEALED_ID, events_key
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import Hands
 
@@ -83,6 +83,30 @@ def test_click_ids_are_known_and_their_clicks_appended_once(
     [click] = map(decode, entries)
     assert ("old-1", click.id) == tuple(known)
     assert 1_793_491_200_000 == click.request.at
+
+
+def test_clicks_are_appended_to_the_shards_that_are_not_sealed(
+    hands: Hands, tmp_path: Path
+) -> None:
+    text = "click_id,link\n" + "".join(f"old-{n},SUMMER\n" for n in range(40))
+    for shard in (0, 2, 3):
+        hands.redis.execute_command("XSETID", events_key(shard), SEALED_ID)
+    some = _import(hands.cli, "clicks", tmp_path, text)
+    hands.redis.execute_command("XSETID", events_key(1), SEALED_ID)
+    more = tmp_path / "more.csv"
+    more.write_text(text + "new,SUMMER\n")
+    none = hands.cli.run("import", "clicks", str(more))
+    # As `reftide shards` does when it is taken back.
+    hands.redis.execute_command("XSETID", events_key(2), "9-0")
+    rest = hands.cli.run("import", "clicks", str(more), "--json")
+
+    assert (40, 0, 0, 0) == _counts(some)
+    assert 1 == none.code
+    assert "no stream takes events" in none.err
+    assert "once `reftide shards` is done" in none.err
+    assert (1, 0, 40, 0) == _counts(rest.document)
+    lengths = [hands.redis.xlen(events_key(shard)) for shard in range(4)]
+    assert [0, 40, 1, 0] == lengths
 
 
 @pytest.mark.parametrize(
