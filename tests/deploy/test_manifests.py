@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 from jsonschema import Draft7Validator
 
 from ingest.contracts.variables import DEFAULT_SHARDS
@@ -91,6 +92,16 @@ def test_the_ingress_sends_to_the_console_what_no_code_may_be() -> None:
         **dict.fromkeys(CONSOLE_PATHS, "reftide-console"),
         "/": "reftide-edge",
     } == found
+
+
+def test_compose_gives_the_proxy_variables_that_it_knows() -> None:
+    proxy = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["proxy"]
+    known = re.findall(
+        r"\{\$(\w+)", (ROOT / "scripts" / "deploy" / "Caddyfile").read_text()
+    )
+
+    assert {"REFTIDE_SITE", "REFTIDE_CONSOLE"} == {*proxy["environment"]}
+    assert {*proxy["environment"]} <= {*known}
 
 
 def test_the_alerts_are_those_that_reftide_prints() -> None:
