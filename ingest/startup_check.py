@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ResponseError
 
 from ingest.contracts.checkups.checkup import CLOCKS, DISK, EDGE, Check, log_findings
 from ingest.contracts.checkups.redis_checkup import (
@@ -25,10 +25,17 @@ from ingest.contracts.checkups.redis_checkup import (
     redis_questions,
 )
 from ingest.contracts.checkups.rights import EDGE as EDGE_RIGHTS
-from ingest.contracts.checkups.rights import RIGHTS, Command
+from ingest.contracts.checkups.rights import RIGHTS
+from ingest.contracts.placement.cluster import (
+    CLUSTERED,
+    HOME_REMEDY,
+    is_clustered,
+    is_misrouted,
+)
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.redis_io.client import REDIS_ERRORS, is_refused
+from ingest.redis_io.rights import ask_rights
 from ingest.settings import EdgeSettings
 
 _AGAIN_SECONDS: Final = 5.0
@@ -75,12 +82,15 @@ class StartupCheck:
                 # In a pipeline a refusal would be a fact like others.
                 await self._redis.get(SHARDS_KEY)
                 found = await ask_redis(self._redis, self._settings.layout)
+                if is_clustered(found.info):
+                    raise ResponseError(CLUSTERED)
                 refused = await ask_rights(self._redis, EDGE_RIGHTS)
             except REDIS_ERRORS as error:
                 # Those who need a Redis that does not answer say so themselves.
-                if is_refused(error) and self.refusal is None:
-                    log_findings([_refused(error)])
-                self.refusal = str(error) if is_refused(error) else self.refusal
+                refused_for = _refused(error)
+                if refused_for and self.refusal is None:
+                    log_findings([refused_for])
+                self.refusal = refused_for.found if refused_for else self.refusal
                 await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 self.refusal = None
@@ -88,7 +98,12 @@ class StartupCheck:
                 return found
 
 
-def _refused(error: BaseException) -> Check:
+def _refused(error: BaseException) -> Check | None:
+    """What keeps this edge out for good, by an error; None if that may pass."""
+    if is_misrouted(error) or CLUSTERED in str(error):
+        return Check("Redis", "access", "wrong", CLUSTERED, HOME_REMEDY)
+    if not is_refused(error):
+        return None
     advice = "correct REDIS_URL, or the rights of its user: scripts/deploy/redis.acl"
     return Check("Redis", "access", "wrong", str(error), advice)
 
@@ -105,20 +120,6 @@ async def ask_redis(
             pipe.execute_command(*question)
         replies = await pipe.execute(raise_on_error=False)
     return redis_facts(replies, layout.record, shards)
-
-
-async def ask_rights(redis: Redis, commands: Sequence[Command]) -> Sequence[Command]:
-    """Those that Redis does not allow its user; raises REDIS_ERRORS."""
-    async with redis.pipeline(transaction=False) as pipe:
-        for command in commands:
-            pipe.execute_command(*command)
-        replies = await pipe.execute(raise_on_error=False)
-    # Other errors are no matter of rights.
-    return [
-        command
-        for command, reply in zip(commands, replies, strict=True)
-        if isinstance(reply, NoPermissionError)
-    ]
 
 
 def free_bytes(folder: Path) -> int:

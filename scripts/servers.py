@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ingest.contracts.placement.cluster import CLUSTERED, HOME_REMEDY, is_clustered
 from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.redis_io.client import REDIS_ERRORS, ResetSafeConnection, is_refused
@@ -186,6 +187,7 @@ async def redis_server(
         made = streams_redis(home, placement, make, patience, has_places=checks_places)
         async with made as client:
             await _answers(home, patience)
+            await _require_no_cluster(home, source)
             yield client
     except StreamServerAway as error:
         raise StreamsAway(error) from error
@@ -305,6 +307,14 @@ async def _answers(client: Redis, seconds: float) -> None:
         with suppress(*REDIS_ERRORS):  # nobody waits for it any more
             await end(asked)
     raise RedisTimeoutError(f"no answer within {seconds:g} s")
+
+
+async def _require_no_cluster(home: Redis, source: str) -> None:
+    with suppress(NoPermissionError):  # `doctor` says which rights it lacks
+        if is_clustered(await home.info("server")):
+            raise RedisAway(
+                f"Redis ({source}) cannot be used: {CLUSTERED}", HOME_REMEDY
+            )
 
 
 async def _connect(

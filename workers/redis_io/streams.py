@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from typing_extensions import override
 
+from ingest.contracts.placement.cluster import CLUSTERED, LIST_REMEDY, is_clustered
 from ingest.contracts.placement.streams_url import (
     Placement,
     misplaced,
@@ -144,6 +145,8 @@ async def _greet(server: StreamServer) -> None:
     if server.place is None:
         await server.client.ping()
         return
+    if is_clustered(await server.client.info("server")):
+        raise StreamServerAway(server, f"{CLUSTERED}: {LIST_REMEDY}")
     found = await server.client.get(PLACE_KEY)
     if found not in {None, server.place}:
         raise StreamServerMisplaced(server, misplaced(found, server.place))

@@ -49,6 +49,7 @@ SET rt:dir:? ? PX 1
 SET rt:worker:? ? PX 1
 PEXPIRE rt:dir:? 1
 EVAL return 1 rt:dir:?
+EVAL return 1 {rt:?}:events
 DEL rt:dir:?
 SREM rt:groups ?
 ZREM rt:workers ?
@@ -61,11 +62,17 @@ XRANGE {rt:?}:events - + COUNT 1
 XLEN {rt:?}:events
 XTRIM {rt:?}:events MINID 0
 XDEL {rt:?}:events 0-1
+XSETID {rt:?}:events 0-0
 SET {rt:?}:epoch ? PX 1
 SET {rt:?}:cut ? PX 1
 SET arq:? ? PX 1
 ZREM arq:? ?
 """
+
+#: Where only streams are. The last one is no right command, and so does nothing.
+_PROBING: Final = "SET {rt:?}:probe ? PX 1\nGET rt:place\nSET rt:place ? NX XX"
+#: What else of the others is asked of such servers.
+_WITHOUT_KEY: Final = ("TIME", "WAIT", "UNWATCH", "INFO")
 
 Command = tuple[str, ...]
 
@@ -86,6 +93,20 @@ def _command(line: str) -> Command:
 #: What edges do, and what workers, commands and the console do.
 EDGE: Final = _commands(_READING + _APPENDING.lstrip())
 WORKER: Final = _commands(_READING + _APPENDING.lstrip() + _RECORDING.lstrip())
+
+
+def at_streams(commands: Sequence[Command], *, is_listed: bool) -> Sequence[Command]:
+    """What of these is done where only streams are; `is_listed`: on a server of a list."""
+    probing = _commands(_PROBING)
+    return [
+        *(each for each in commands if _is_at_streams(each)),
+        *(probing if is_listed else probing[:1]),
+    ]
+
+
+def _is_at_streams(command: Command) -> bool:
+    has_shard = any(word.startswith("{rt:") for word in command)
+    return has_shard or command[0] in _WITHOUT_KEY
 
 
 def _shown(refused: Sequence[Command]) -> str:

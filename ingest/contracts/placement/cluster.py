@@ -1,6 +1,6 @@
 """What nodes of a cluster say of its slots. Pure: the caller asks, and passes the replies on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ingest.contracts.placement.layout import slot_of
@@ -12,6 +12,18 @@ QUESTIONS: Final = (("CLUSTER", "INFO"), ("CLUSTER", "SLOTS"))
 #: redis-py makes of that with the parser that takes the word away.
 _MISROUTED: Final = ("MOVED ", "ASK ", "CLUSTERDOWN", "TRYAGAIN")
 _KINDS: Final = ("MovedError", "AskError", "ClusterDownError", "TryAgainError")
+
+
+#: What is wrong, and what to do, where one server is wanted and a node of a cluster answers: the
+#: directory, limits and arq have keys of many slots in one command.
+CLUSTERED: Final = "it is a node of a cluster"
+HOME_REMEDY: Final = (
+    "point REDIS_URL at one ordinary server or at sentinels (redis+sentinel://). A cluster may"
+    " have the streams: STREAMS_URL=redis+cluster://host:port,host:port."
+)
+LIST_REMEDY: Final = (
+    "a cluster's streams are named by STREAMS_URL=redis+cluster://host:port,host:port"
+)
 
 
 class Node(NamedTuple):
@@ -60,6 +72,12 @@ def slot_table(replies: Sequence[Any], asked: Node) -> SlotTable:
     return SlotTable(
         facts["cluster_state"] == "ok", int(facts["cluster_current_epoch"]), ranges
     )
+
+
+def is_clustered(info: Mapping[str, Any]) -> bool:
+    """Whether a server is a node of a cluster, by its INFO; it may be the only one."""
+    # Valkey has a name of its own for it.
+    return "cluster" in {info.get("redis_mode"), info.get("server_mode")}
 
 
 def is_misrouted(error: BaseException) -> bool:

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ingest.contracts.checkups.checkup import log_findings
+from ingest.contracts.checkups.rights import EDGE as EDGE_RIGHTS
+from ingest.contracts.checkups.rights import RIGHTS, at_streams
 from ingest.contracts.placement.cluster import is_misrouted
 from ingest.contracts.placement.streams_url import misplaced
 from ingest.contracts.stream import PLACE_KEY, probe_key
@@ -20,6 +24,7 @@ from ingest.durable.probes.recovery import BreakerKeeper
 from ingest.durable.servers import StreamServer, StreamServers
 from ingest.redis_io.client import REDIS_ERRORS, describe_error
 from ingest.redis_io.replicated import confirmation, shortfall
+from ingest.redis_io.rights import ask_rights
 
 _EVERY_SECONDS: Final = 1.0
 _EXPIRES_SECONDS: Final = 15
@@ -82,6 +87,7 @@ class ServerProbe:
         # No events before it has answered once.
         server.breakers.reach.trip(_UNASKED)
         self._is_away = False
+        self._are_rights_known = False
         self._is_stopping = asyncio.Event()
         self._log = Log(server=server.name)
 
@@ -106,6 +112,7 @@ class ServerProbe:
             await self._epochs.read(shards)
             seen = await look(self.redis, shards)
             sealed = self._watched.servers.note_sealed(shards, seen.sealed)
+            await self._tell_rights()
         except REDIS_ERRORS as error:
             self._explain(error)
             self._keeper.failed(error)
@@ -130,6 +137,15 @@ class ServerProbe:
         if problem is None and self._is_away:
             self._log.info("streams.back")
         self._is_away = problem is not None
+
+    async def _tell_rights(self) -> None:
+        """Say once what the user of this server may not do that an edge has to."""
+        if self._are_rights_known:
+            return
+        wanted = at_streams(EDGE_RIGHTS, is_listed=self._place is not None)
+        found = RIGHTS.judge({"rights": await ask_rights(self.redis, wanted)})
+        self._are_rights_known = True
+        log_findings(replace(each, server=self.server.name) for each in found)
 
     async def _write(self, name: str, shards: Sequence[int]) -> str | None:
         """Why it takes no writes, if so. Raises REDIS_ERRORS, Misplaced among them."""

@@ -17,14 +17,15 @@ from ingest.contracts.checkups.redis_checkup import (
     RedisFacts,
     check_redis,
 )
-from ingest.contracts.checkups.rights import RIGHTS
+from ingest.contracts.checkups.rights import RIGHTS, at_streams
 from ingest.contracts.checkups.rights import WORKER as WORKER_RIGHTS
 from ingest.contracts.placement.streams_url import misplaced
 from ingest.contracts.stream import PLACE_KEY
 from ingest.contracts.variables import SettingsError, Variables
 from ingest.redis_io.client import REDIS_ERRORS, describe_error, is_refused
+from ingest.redis_io.rights import ask_rights
 from ingest.settings import Spooling
-from ingest.startup_check import ask_redis, ask_rights, free_bytes
+from ingest.startup_check import ask_redis, free_bytes
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 from scripts.servers import (
@@ -133,6 +134,8 @@ async def _stream_server(
             )
             facts = await _with_replicas(environment, server.client, facts)
             placed = await _place(server)
+            wanted = at_streams(WORKER_RIGHTS, is_listed=server.place is not None)
+            refused = await ask_rights(server.client, wanted)
     except (*REDIS_ERRORS, TimeoutError) as error:
         problem = describe_error(error)
         numbers = ", ".join(map(str, server.shards))
@@ -148,7 +151,7 @@ async def _stream_server(
         return [Check(server.name, REACH, "wrong", problem, advice)], 0.0
     found = [
         replace(each, server=server.name)
-        for each in check_redis(facts)
+        for each in [*check_redis(facts), *RIGHTS.judge({"rights": refused})]
         if each.check != "shards"
     ]
     return [*found, *placed], facts.clock - environment.clock()
