@@ -153,6 +153,7 @@ def _observing(
 
     def observe(shards: Sequence[int], seen: Look) -> str | None:
         note(seen.pressure)
+        servers.note_agreed(seen.agreed)
         return servers.note_sealed(shards, seen.sealed)
 
     return observe

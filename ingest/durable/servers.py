@@ -91,7 +91,9 @@ class StreamServers:
         #: What replied that a shard is elsewhere in its cluster, or nowhere, by shard.
         self.misrouted: dict[int, str] = {}
         #: Shards whose streams take no more entries: those that are left have their events.
-        self.sealed: frozenset[int] = frozenset()
+        self._sealed: frozenset[int] = frozenset()
+        #: Shards that workers read no more. A fail-over may have taken their seal away.
+        self._former: frozenset[int] = frozenset()
         #: Is called when there is one more of them.
         self.seek: Callable[[], None] = _do_nothing
         self._own: list[Target] = []
@@ -115,11 +117,17 @@ class StreamServers:
 
     def route(self) -> None:
         """Send events to the servers that take them, by what their breakers say now."""
-        own = {target.shard: target for target in self._own if self._is_able(target)}
+        used = self.in_use
+        own = {
+            target.shard: target
+            for target in self._own
+            if target.shard in used and self._is_able(target)
+        }
         able = [*own.values()]
         if not able:
             problems = (each.breakers.problem for each in self.servers)
-            said = next(filter(None, [*problems, *self.misrouted.values()]), _UNASKED)
+            said = next(filter(None, [*problems, *self.misrouted.values()]), None)
+            said = said or (_UNASKED if used else SEALED)
             self.none_left.trip(said)
             if not self.targets:
                 self.targets[:] = self._own
@@ -152,23 +160,32 @@ class StreamServers:
 
         Of `server`; else those asked are all of one.
         """
-        found = self.sealed.difference(asked).union(sealed)
-        if found or self.sealed:
+        found = self._sealed.difference(asked).union(sealed)
+        if found or self._sealed:
             # Also where it was known: a breaker may have been closed since.
-            self.sealed = found
+            self._sealed = found
             self.route()
         shards = asked if server is None else server.shards
-        return SEALED if shards and found.issuperset(shards) else None
+        return SEALED if shards and self.in_use.isdisjoint(shards) else None
+
+    def note_agreed(self, record: bytes | None) -> None:
+        """Note which shards there are, as `SHARDS_KEY` has it: nobody reads others."""
+        numbers = frozenset(self.layout.numbers)
+        left = numbers
+        if record is not None and (known := Layout.numbered(record)):
+            left = numbers & known if self.layout.is_beside(record) else frozenset()
+        if numbers - left != self._former:
+            self._former = numbers - left
+            self.route()
 
     @property
     def in_use(self) -> frozenset[int]:
-        """The shards that take entries, as far as is known."""
-        return frozenset(self.layout.numbers) - self.sealed
+        """The shards that take entries and are read, as far as is known."""
+        return frozenset(self.layout.numbers) - self._sealed - self._former
 
     def _is_able(self, target: Target) -> bool:
         is_there = target.server.breakers.problem is None
-        is_open = target.shard not in self.sealed
-        return is_there and is_open and target.shard not in self.misrouted
+        return is_there and target.shard not in self.misrouted
 
     @property
     def clients(self) -> Sequence[Redis]:

@@ -16,7 +16,9 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from redis import Redis
 
+from ingest.contracts.stream import EDGES_KEY, edge_key
 from scripts.bench.compare.checkout import checked_out
 from scripts.bench.environment.servers import HERE, Checkout
 from tests.conftest import Servers
@@ -52,20 +54,20 @@ class Edge:
 class Site:
     """Processes of two releases on the same servers."""
 
-    variables: Mapping[str, str]
+    variables: dict[str, str]
     path: Path
     former: Checkout
     edges: list[Edge] = field(default_factory=list)
     #: What no wait is to outlive.
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
-    def run(self, release: Checkout, *command: str) -> str:
+    def run(self, release: Checkout, *command: str, code: int = 0) -> str:
         done = subprocess.run(
             [release.python, "-m", "scripts.cli", *command], cwd=release.root,
             env=self._environment({}), capture_output=True, check=False, text=True,
         )  # fmt: skip
-        assert 0 == done.returncode, done.stdout + done.stderr
-        return done.stdout
+        assert code == done.returncode, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     def start(
         self, release: Checkout, module: str, **more: str
@@ -289,3 +291,48 @@ def test_an_upgrade_under_load_loses_nothing_and_counts_nothing_twice(
     sys.stdout.write(
         f"{len(load.taken['click'])} clicks, {len(load.taken['lead'])} leads\n"
     )
+
+
+@contextmanager
+def _overlooked(site: Site, edge: Edge, load: Load) -> Iterator[None]:
+    """An edge that stands still for a block, and of which nobody knows."""
+    assert edge.process is not None
+    site.edges.remove(edge)
+    load.goes_on()  # until nobody waits for it
+    edge.process.send_signal(signal.SIGSTOP)
+    with Redis.from_url(site.variables["REDIS_URL"]) as redis:
+        names = [name.decode() for name in redis.zrange(EDGES_KEY, 0, -1)]
+        redis.delete(*map(edge_key, names))
+        # The other one says again that it is there.
+        _eventually(lambda: redis.exists(*map(edge_key, names)))
+    yield
+    edge.process.send_signal(signal.SIGCONT)
+    site.edges.append(edge)
+
+
+def test_a_former_edge_that_a_change_of_shards_overlooks_loses_nothing(
+    site: Site,
+) -> None:
+    former, newer = _edges(site)
+    site.run(HERE, "schema")
+    worker = site.start(HERE, "workers", REFTIDE_DATA=str(site.path / "worker"))
+    site.replace(former, site.former)
+    site.replace(newer, HERE)
+    words = ("shards", "--to", "2", "--drop-entries")
+    with Load(site) as load:
+        load.goes_on()
+        said = site.run(HERE, *words, code=1)
+        with _overlooked(site, former, load):
+            site.run(HERE, *words)
+        load.goes_on()
+        site.variables["REFTIDE_SHARDS"] = "2"
+        _stop(worker)
+        worker = site.start(HERE, "workers", REFTIDE_DATA=str(site.path / "worker"))
+        for edge in (former, newer):
+            site.replace(edge, HERE)
+            load.goes_on()
+
+    assert "Of a former release, which knows of no change: edge " in said
+    assert [] == load.refused
+    _all_is_recorded_once(site, load)
+    _stop(worker)

@@ -25,6 +25,24 @@ async def shards_of(redis: Redis, name: str) -> str | None:
     return described(found.removeprefix(_SHARDS))
 
 
+async def readers(redis: Redis, layout: Layout) -> Sequence[str]:
+    """The names of the workers that are alive and read all shards of a layout, sorted."""
+    names = await live_workers(redis)
+    beats = await redis.mget([heartbeat_key(name) for name in names]) if names else []
+    return [
+        name
+        for name, beat in zip(names, beats, strict=True)
+        if beat is not None and _reads(beat, layout)
+    ]
+
+
+def _reads(beat: bytes, layout: Layout) -> bool:
+    record = beat.removeprefix(_SHARDS)
+    return layout.is_beside(record) and Layout.numbered(record).issuperset(
+        layout.numbers
+    )
+
+
 async def live_workers(redis: Redis) -> Sequence[str]:
     """The names of the workers that have a heartbeat, sorted."""
     return await with_heartbeat(redis, await worker_names(redis))

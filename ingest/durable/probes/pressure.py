@@ -27,6 +27,8 @@ class Look(NamedTuple):
 
     pressure: Pressure
     sealed: frozenset[int]
+    #: What `SHARDS_KEY` says, if that was asked too.
+    agreed: bytes | None = None
 
 
 async def look(redis: Redis, shards: Sequence[int]) -> Look:

@@ -14,7 +14,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ingest.contracts.stream import EDGES_KEY, edge_key
+from ingest.contracts.stream import EDGES_KEY, SHARDS_KEY, edge_key
 from ingest.durable.comparison import Comparisons
 from ingest.durable.edge_clock import EdgeClock
 from ingest.durable.probes.epochs import EpochReader
@@ -48,8 +48,8 @@ class RedisProbe:
         """`redis` has no breaker, and a connection that nobody waits for.
 
         `comparisons` get the streams' epochs before a breaker is closed, `clock` Redis' time,
-        `observe` what is seen of the shards: it says why they take nothing, if so. While not
-        `can_spool`, a breaker is closed as soon as Redis answers.
+        `observe` what is seen of the shards, and which there are: it says why they take nothing,
+        if so. While not `can_spool`, a breaker is closed as soon as Redis answers.
         """
         self._redis = redis
         self._reach, self._writes, self._replicas = breakers
@@ -101,9 +101,9 @@ class RedisProbe:
         were_refused = self._writes.is_open
         try:
             await self.read_clock()
-            refusal = await self._probe(name, now, description)
+            refusal, agreed = await self._probe(name, now, description)
             await self._compare(shards)
-            seen = await look(self._redis, shards)
+            seen = (await look(self._redis, shards))._replace(agreed=agreed)
         except REDIS_ERRORS as error:
             self._keeper.failed(error)
             return
@@ -120,18 +120,20 @@ class RedisProbe:
 
     async def _probe(
         self, name: str, now: int, description: Mapping[str, object]
-    ) -> str | None:
-        """Write the edge's state; why Redis takes no writes, if so."""
+    ) -> tuple[str | None, bytes | None]:
+        """Write the edge's state; why Redis takes no writes, if so, and which shards there are."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(edge_key(name), orjson.dumps(description), ex=_EXPIRES_SECONDS)
             pipe.zadd(EDGES_KEY, {name: now})
             pipe.zremrangebyscore(EDGES_KEY, 0, now - _KEPT_SECONDS)
+            pipe.get(SHARDS_KEY)
             if self._replicas.count:
                 pipe.execute_command(*confirmation(self._replicas))
-            replies = await pipe.execute(raise_on_error=False)
-        if isinstance(replies[0], RedisError):
-            return describe_error(replies[0])
-        return shortfall(replies[-1], self._replicas) if self._replicas.count else None
+            written, _, _, agreed, *confirmed = await pipe.execute(raise_on_error=False)
+        known = agreed if isinstance(agreed, bytes) else None
+        if isinstance(written, RedisError):
+            return describe_error(written), known
+        return (shortfall(confirmed[0], self._replicas) if confirmed else None), known
 
     async def _compare(self, shards: Sequence[int]) -> None:
         run = await self._epochs.read(shards)

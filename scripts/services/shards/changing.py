@@ -2,7 +2,9 @@
 
 1. A note in Redis says what is under way.
 2. The shards that will not be are sealed: no append gets in any more, and what is in them is
-   recorded. Edges append to the other shards, or to their disks.
+   recorded. Edges append to the other shards, or to their disks. A replica that lacks the seal
+   may take the place of its primary: so they are sealed again and again until step 5, and
+   replicas that are connected have to confirm it.
 3. When every group has acknowledged what was in them, the ledger has their last figures.
 4. The shards to be are unsealed, and `SHARDS_KEY` says them.
 5. What the sealed shards keep is deleted, and then the note.
@@ -25,7 +27,13 @@ from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.services.observe.streams import read_shard
 from scripts.services.shards import checks
-from scripts.services.shards.sealing import clear, is_sealed, seal, unseal
+from scripts.services.shards.sealing import (
+    clear,
+    is_sealed,
+    seal,
+    unconfirmed,
+    unseal,
+)
 from scripts.services.shards.sides import ChangeNote, Record, Side
 from scripts.sql import statements
 from workers.redis_io.streams import StreamsRedis
@@ -39,6 +47,8 @@ Boundary = Callable[[Step], None]
 
 _SQL: Final = statements("services/shards/changing")
 _POLL_SECONDS: Final = 0.2
+#: How long a replica has to confirm a seal until it is asked again.
+_CONFIRM_MS: Final = 1_000
 
 # Nobody changes it but a command that began where this one did.
 _AGREE: Final = """
@@ -108,7 +118,8 @@ async def plan(
     kept = sum([(await read_shard(redis, shard)).length for shard in shards])
     is_to_begin = not (change.is_none or change.is_back or change.record.is_agreed)
     if is_to_begin:
-        await checks.require_recording(connection, redis, waiting)
+        await checks.require_current(redis)
+        await checks.require_recording(connection, change.present, waiting)
         await checks.require_archive(redis, kept, has_them_dropped=has_them_dropped)
     is_elsewhere = not change.target.is_beside(change.present)
     if is_to_begin and is_elsewhere and change.record.change is None:
@@ -141,6 +152,7 @@ class Changer:
         self._connection = connection
         self._say = say
         self._reached = boundary
+        self._is_agreed = change.record.is_agreed
 
     async def take_back(self) -> None:
         """Let all shards take events again, and forget the change."""
@@ -153,14 +165,17 @@ class Changer:
 
         `now` in Unix seconds. Raises a Failure if shards are not drained after `wait` seconds.
         """
-        if not self._change.record.is_agreed:
+        if not self._is_agreed:
             agreed = await self._note(now)
-            await self._seal()
-            await self._drained(wait)
+            await self._empty(self._change.sealed, wait)
             await self._count()
             await self._agree(agreed)
         await self._place()
-        removed = await self._clear()
+        removed, shards, opened = 0, await self._leaving(), 1
+        while opened:
+            await self._empty(shards, wait)
+            removed += await self._clear()
+            opened = await self._seal(shards)
         await self._present.redis.delete(SHARDS_CHANGE_KEY)
         return removed
 
@@ -181,9 +196,49 @@ class Changer:
         self._reached("noted")
         return replace(begun, is_agreed=True)
 
-    async def _seal(self) -> None:
+    async def _empty(self, shards: Sequence[int], wait: float) -> None:
+        """Seal shards, and return once all that is in them is recorded.
+
+        Raises a Failure after so many seconds.
+        """
+        redis, loop = self._present.redis, asyncio.get_running_loop()
+        deadline, said = loop.time() + wait, 0
+        lacking: list[str] = []
+        while True:
+            if await self._seal(shards) or lacking:
+                lacking = await unconfirmed(redis, shards, _CONFIRM_MS)
+            waiting = await checks.in_flight(redis, shards)
+            if not (waiting or lacking):
+                break
+            if loop.time() > deadline:
+                raise checks.not_empty(waiting, lacking, wait, self._way_out)
+            await checks.require_recording(self._connection, self._present, waiting)
+            if waiting and (count := sum(waiting.values())) != said:
+                self._say(f"{count:,} entries wait in shards {_listed(waiting)}.")
+                said = count
+            await asyncio.sleep(_POLL_SECONDS)
+        self._reached("drained")
+
+    @property
+    def _way_out(self) -> str:
+        """What else can be done than to go on."""
+        if self._is_agreed:
+            return "the new shards are agreed on."
+        return f"`reftide shards {self._change.way_back}` takes the change back."
+
+    async def _leaving(self) -> Sequence[int]:
+        """The shards that will not be, without streams that are those of the target by now."""
+        change = self._change
+        return [
+            shard
+            for shard in change.sealed
+            if await checks.replaced(change.present, change.target, shard)
+        ]
+
+    async def _seal(self, shards: Sequence[int]) -> int:
+        """How many took events before."""
         new = 0
-        for shard in self._change.sealed:
+        for shard in shards:
             new += await seal(self._present.redis, shard)
             self._reached("sealed a shard")
         if new:
@@ -191,21 +246,7 @@ class Changer:
                 f"{new} shards take no more events; workers record what they have."
             )
         self._reached("sealed")
-
-    async def _drained(self, wait: float) -> None:
-        """Raises a Failure after so many seconds."""
-        redis, shards = self._present.redis, self._change.sealed
-        loop = asyncio.get_running_loop()
-        deadline, said = loop.time() + wait, 0
-        while waiting := await checks.in_flight(redis, shards):
-            if loop.time() > deadline:
-                raise checks.not_drained(waiting, wait, self._change.way_back)
-            await checks.require_recording(self._connection, redis, waiting)
-            if (count := sum(waiting.values())) != said:
-                self._say(f"{count:,} entries wait in shards {_listed(waiting)}.")
-                said = count
-            await asyncio.sleep(_POLL_SECONDS)
-        self._reached("drained")
+        return new
 
     async def _count(self) -> None:
         """Have the ledger know how many entries the sealed shards ever had."""
@@ -229,6 +270,7 @@ class Changer:
                 f"{SHARDS_KEY} in Redis says {described(found)} now.",
                 "somebody else changed it: see `reftide shards`.",
             )
+        self._is_agreed = True
         self._say(f"{SHARDS_KEY} says {described(will)}.")
         self._reached("agreed")
 

@@ -9,12 +9,13 @@ from ingest.contracts.stream import ARCHIVE_GROUP
 from scripts.errors import Failure
 from scripts.servers import Connection
 from scripts.services.maintain import pauses
+from scripts.services.maintain.edges import standing
 from scripts.services.observe.streams import find_shard
 from scripts.services.shards.sealing import is_sealed, unread
 from scripts.services.shards.sides import Side
 from workers.redis_io.stream_state import registered_groups
 from workers.redis_io.streams import servers_of
-from workers.stream.liveness import live_workers
+from workers.stream.liveness import live_workers, readers, shards_of
 
 _DELETED: Final = "delete the keys {rt:* there, or name another server."
 
@@ -26,19 +27,35 @@ async def in_flight(redis: Redis, shards: Sequence[int]) -> dict[int, int]:
     return {shard: count for shard, count in found.items() if count}
 
 
+async def require_current(redis: Redis) -> None:
+    """All who run know what a sealed stream is; those of a former release do not say their shards."""
+    edges = [each["edge"] for each in await standing(redis) if not each.get("shards")]
+    workers = [
+        name for name in await live_workers(redis) if not await shards_of(redis, name)
+    ]
+    former = [f"edge {name}" for name in edges] + [f"worker {name}" for name in workers]
+    if former:
+        raise Failure(
+            f"Of a former release, which knows of no change: {', '.join(former)}.",
+            "upgrade edges and workers first, as docs/upgrading.md says. Who has just"
+            " ended is forgotten after 15 s.",
+        )
+
+
 async def require_recording(
-    connection: Connection, redis: Redis, waiting: dict[int, int]
+    connection: Connection, side: Side, waiting: dict[int, int]
 ) -> None:
-    """Workers can record what the shards still have."""
+    """Workers can record what the shards of a side still have."""
     if pause := await pauses.lasting(connection):
         raise Failure(
             f"Recording is paused: {pause['detail']}. What is in the streams would wait.",
             "fix it, then `reftide resume`.",
         )
-    if waiting and not await live_workers(redis):
+    if waiting and not await readers(side.redis, side.layout):
         raise Failure(
-            f"No worker is alive, and {_described(waiting)}.",
-            "start the workers as they were, with the former settings.",
+            f"No worker that is alive reads them, and {_described(waiting)}.",
+            f"start one that does, with the former settings:"
+            f" REFTIDE_SHARDS={len(side.layout.numbers)}, and STREAMS_URL of then.",
         )
 
 
@@ -69,13 +86,27 @@ async def require_room(present: Side, target: Side) -> None:
             )
 
 
-def not_drained(waiting: dict[int, int], seconds: float, back: str) -> Failure:
-    """That entries are still unread after so many seconds."""
+async def replaced(present: Side, target: Side, shard: int) -> bool:
+    """Whether a shard is not also one of those to be, on the same server."""
+    if shard not in target.layout.numbers:
+        return True
+    return await _run(present, shard) != await _run(target, shard)
+
+
+def not_empty(
+    waiting: dict[int, int], lacking: Sequence[str], seconds: float, way_out: str
+) -> Failure:
+    """That after so many seconds entries are unread, or else replicas of servers lack the seal."""
+    if waiting:
+        return Failure(
+            f"After {seconds:g} s {_described(waiting)}. These shards take no new events:"
+            " edges use the others, or their disks.",
+            f"see `reftide status`, then run the same command again, which goes on; {way_out}",
+        )
     return Failure(
-        f"After {seconds:g} s {_described(waiting)}. These shards take no new events: edges"
-        " use the others, or their disks.",
-        "see `reftide status`, then run the same command again, which goes on;"
-        f" `reftide shards {back}` takes the change back.",
+        f"After {seconds:g} s replicas of {', '.join(lacking)} have not confirmed that"
+        " shards are sealed: a fail-over to one of them would open these again.",
+        f"see that they follow, then run the same command again, which goes on; {way_out}",
     )
 
 

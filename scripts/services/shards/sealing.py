@@ -4,7 +4,8 @@ The last id of a sealed stream is the highest there is. Redis then refuses every
 sends it and whatever its sender believes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from redis.asyncio import Redis
@@ -17,10 +18,12 @@ from ingest.contracts.stream import (
     cut_key,
     epoch_key,
     events_key,
+    probe_key,
     sealed_key,
 )
 from scripts.services.observe.streams import read_shard
 from workers.redis_io.stream_state import StreamState
+from workers.redis_io.streams import StreamServer, StreamsRedis, servers_of
 
 _LAST: Final = """
 local function last(key)
@@ -84,12 +87,41 @@ return gone
 """
 )
 _AT_ONCE: Final = 10_000
+#: After how many seconds a test write expires.
+_TEST_SECONDS: Final = 15
 
 
 async def seal(redis: Redis, shard: int) -> bool:
     """Let a shard's stream take no more entries; whether it took some before."""
     keys = [of(shard) for of in (events_key, sealed_key, epoch_key, cut_key, alone_key)]
     return bool(await redis.register_script(_SEAL)(keys=keys, args=[SEALED_ID, GROUP]))
+
+
+async def unconfirmed(redis: Redis, shards: Sequence[int], ms: int) -> list[str]:
+    """The servers of which a connected replica has not confirmed all that was written, after `ms`.
+
+    A replica has what is behind in the order in which it was written: if it has confirmed
+    this test write, it has all that was there before.
+    """
+    return [
+        server.name or "REDIS_URL"
+        for server in servers_of(redis, shards)
+        if not await _is_confirmed(redis, server, ms)
+    ]
+
+
+async def _is_confirmed(redis: Redis, server: StreamServer, ms: int) -> bool:
+    named = redis.asking(server) if isinstance(redis, StreamsRedis) else nullcontext()
+    async with named:
+        info = await server.client.info("replication")
+        replicas = int(info["connected_slaves"])
+        if not replicas:
+            return True
+        async with server.client.pipeline(transaction=False) as pipe:
+            pipe.set(probe_key(server.shards[0]), "reftide shards", ex=_TEST_SECONDS)
+            pipe.execute_command("WAIT", replicas, ms)
+            _, confirmed = await pipe.execute()
+    return int(confirmed) >= replicas
 
 
 async def unseal(redis: Redis, shard: int) -> bool:

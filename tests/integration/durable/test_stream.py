@@ -232,3 +232,28 @@ async def test_where_all_shards_are_sealed_nothing_is_sent(redis_url: str) -> No
     assert 1 == await redis.xlen(events_key(0))
     await stream.drain()
     await redis.aclose()
+
+
+async def test_events_of_shards_that_are_no_more_go_to_the_others(
+    redis_url: str,
+) -> None:
+    redis, writes = connect(redis_url, connections=8), RedisBreaker()
+    servers = one_server(redis, Layout.at_home(4), writes)
+    stream = Stream(servers)
+    await stream.confirm_shards()
+    found = []
+    for record in (b"2", b"many", None, b"8"):
+        servers.note_agreed(record)
+        found.append((sorted(servers.in_use), servers.note_sealed(range(4), ())))
+    servers.note_agreed(b"2")
+    for number in range(8):
+        await stream.append(UUID(int=number), b"x")
+    lengths = [await redis.xlen(events_key(shard)) for shard in range(4)]
+    servers.note_agreed(b"11,43 on 2 servers")
+    elsewhere = servers.note_sealed(range(4), ())
+
+    assert [([0, 1], None), *[([0, 1, 2, 3], None)] * 3] == found
+    assert ([0, 0], 8) == (lengths[2:], sum(lengths))
+    assert "its streams are sealed" in (elsewhere or "")
+    await stream.drain()
+    await redis.aclose()

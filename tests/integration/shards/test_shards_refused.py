@@ -6,11 +6,13 @@ from redis import Redis
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import (
     ARCHIVE_GROUP,
+    EDGES_KEY,
     GROUP,
     GROUPS_KEY,
     SHARDS_CHANGE_KEY,
     SHARDS_KEY,
     WORKERS_KEY,
+    edge_key,
     events_key,
     heartbeat_key,
 )
@@ -93,8 +95,37 @@ def test_without_workers_nothing_is_sealed_that_is_unread(
 ) -> None:
     said = refused(cli, "--to", "2", "--drop-entries")
 
-    assert "No worker is alive, and 1 entries wait in shards 3" in said
-    assert "start the workers as they were" in said
+    assert "No worker that is alive reads them, and 1 entries wait in shards 3" in said
+    assert "REFTIDE_SHARDS=4" in said
+    assert is_untouched(redis)
+
+
+def test_workers_of_other_shards_do_not_count(cli: Cli, redis: Redis) -> None:
+    redis.sadd(WORKERS_KEY, "one")
+    redis.set(heartbeat_key("one"), heartbeat(Layout.at_home(2)))
+
+    assert "No worker that is alive reads" in refused(
+        cli, "--to", "2", "--drop-entries"
+    )
+    assert is_untouched(redis)
+
+
+@pytest.mark.parametrize("kind", ["edge", "worker"])
+def test_nothing_is_sealed_while_a_former_release_runs(
+    cli: Cli, redis: Redis, kind: str
+) -> None:
+    drained(redis)
+    if kind == "edge":
+        redis.zadd(EDGES_KEY, {"old": 1})
+        redis.set(edge_key("old"), '{"level": "stream"}')
+    else:
+        redis.sadd(WORKERS_KEY, "old")
+        redis.set(heartbeat_key("old"), "1")
+
+    said = refused(cli, "--to", "2", "--drop-entries")
+
+    assert f"Of a former release, which knows of no change: {kind} old" in said
+    assert "docs/upgrading.md" in said
     assert is_untouched(redis)
 
 
@@ -138,7 +169,7 @@ def test_the_archive_has_to_have_read_a_shard(cli: Cli, redis: Redis) -> None:
     redis.sadd(GROUPS_KEY, ARCHIVE_GROUP)
     redis.xgroup_create(events_key(3), ARCHIVE_GROUP, id="0")
     redis.sadd(WORKERS_KEY, "one")
-    redis.set(heartbeat_key("one"), "4")
+    redis.set(heartbeat_key("one"), heartbeat(Layout.at_home(4)))
 
     said = refused(cli, "--to", "2", "--wait", "0")
     shown = cli.document("shards")

@@ -26,6 +26,6 @@ async def renewed_workers(site: Installation, **variables: str) -> None:
 
 
 async def has_workers(there: Apart) -> bool:
-    """Whether a worker is alive."""
+    """Whether a worker is alive that reads the shards that there are."""
     found = await there.document("shards")
-    return bool(found["workers"])
+    return bool(found["workers"].get(found["agreed"]))
