@@ -68,13 +68,10 @@ class EdgeTraces:
         self._beyond = Bounded("trace.limited", clock, _SAY_SECONDS)
 
     def begin(self, route: str, traceparent: str | None) -> "RequestTrace | None":
-        """The trace of a request to `route`; None: it has none."""
-        if traceparent is None:
-            is_wanted, budget = self.is_drawing and self._draw(), self._drawn
-        else:
-            is_wanted, budget = is_sampled(traceparent), self._asked
-        if not is_wanted:
+        """The trace of a request to `route` that asks for one or was drawn; None: it has none."""
+        if traceparent is not None and not is_sampled(traceparent):
             return None
+        budget = self._drawn if traceparent is None else self._asked
         if not budget.take():
             self._beyond.warning(route=route)
             return None
@@ -82,7 +79,10 @@ class EdgeTraces:
         span = Span(self._export, route, SpanKind.SERVER, parent)
         return RequestTrace(span, route)
 
-    def _draw(self) -> bool:
+    def draws(self) -> bool:
+        """Whether the next request without a `traceparent` is drawn."""
+        if not self.is_drawing:
+            return False
         self._until_next -= 1
         if self._until_next:
             return False
@@ -100,7 +100,10 @@ class EdgeTraces:
         untraced, name = make(acceptor), _name(route)
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            trace = self.begin(name, request.headers.get("traceparent"))
+            traceparent = request.headers.get("traceparent")
+            trace = None
+            if traceparent is not None or self.draws():
+                trace = self.begin(name, traceparent)
             if trace is None:
                 return await untraced(request)
             try:
@@ -123,25 +126,37 @@ class _TracedRoute:
 
     def __init__(self, route: PlainRoute, traces: EdgeTraces) -> None:
         self._route = route
+        self._answer = route.answer
         self._name = _name(route.route)
         self._traces = traces
+        self._draws = traces.draws
+        #: Copies that no request is using: to make one takes longer than all else of a trace.
+        self._idle: list[tuple[PlainRoute, _TracedSink]] = []
 
     def answer(
         self, head: Head, body: bytes, peer: str | None, respond: Respond
     ) -> None:
-        trace, traces = None, self._traces
-        if "traceparent" in head.names or traces.is_drawing:
-            trace = traces.begin(self._name, head.get("traceparent"))
+        trace = None
+        if "traceparent" in head.names or self._draws():
+            trace = self._traces.begin(self._name, head.get("traceparent"))
         if trace is None:
-            self._route.answer(head, body, peer, respond)
+            self._answer(head, body, peer, respond)
             return
+        route, sink = self._idle.pop() if self._idle else self._copy()
+        sink.begin(trace.span)
 
         def ended(answer: bytes) -> None:
             trace.end(int(answer[_STATUS]))
+            self._idle.append((route, sink))
             respond(answer)
 
-        acceptor = trace.acceptor(self._route.acceptor)
-        replace(self._route, acceptor=acceptor).answer(head, body, peer, ended)
+        route.answer(head, body, peer, ended)
+
+    def _copy(self) -> tuple[PlainRoute, "_TracedSink"]:
+        """The same route, whose appends a sink of its own traces."""
+        acceptor = self._route.acceptor
+        sink = _TracedSink(acceptor.sink)
+        return replace(self._route, acceptor=replace(acceptor, sink=sink)), sink
 
 
 class RequestTrace:
@@ -157,7 +172,9 @@ class RequestTrace:
 
     def acceptor(self, acceptor: Acceptor) -> Acceptor:
         """The same, for this request: what it appends carries the trace."""
-        return replace(acceptor, sink=_TracedSink(acceptor.sink, self.span))
+        sink = _TracedSink(acceptor.sink)
+        sink.begin(self.span)
+        return replace(acceptor, sink=sink)
 
     def end(self, status: int) -> None:
         told = {**self._attributes, "http.response.status_code": status}
@@ -168,13 +185,19 @@ class RequestTrace:
 
 
 class _TracedSink(Sink):
-    """The sink of one traced request."""
+    """The sink of traced requests, one after the other."""
 
-    def __init__(self, sink: Sink, request: Span) -> None:
+    #: Of the present request.
+    _request: Span
+
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._request = request
         #: Of what the stream was offered.
         self._offered: Span | None = None
+
+    def begin(self, request: Span) -> None:
+        """Trace this request, which is the only one until it is answered."""
+        self._request, self._offered = request, None
 
     @override
     def admit(self) -> None:

@@ -56,6 +56,16 @@ class _Complaints(logging.Handler):
         self._said.warning(cause=record.getMessage())
 
 
+class _Process(Resource):
+    """A resource that is equal to itself only: others are compared by their JSON, span by span."""
+
+    __hash__ = object.__hash__
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class SpanExport:
     """Exports the spans of one process, from a thread of its own."""
 
@@ -67,7 +77,8 @@ class SpanExport:
         sdk = logging.getLogger("opentelemetry")
         sdk.handlers, sdk.propagate = [_Complaints()], False
         own = {"service.name": service, "service.version": version()}
-        self.resource = Resource.create(own).merge(OTELResourceDetector().detect())
+        known = Resource.create(own).merge(OTELResourceDetector().detect())
+        self.resource = _Process(known.attributes, known.schema_url)
         self.scope = InstrumentationScope("reftide", version())
         try:
             self._processor = BatchSpanProcessor(OTLPSpanExporter())
