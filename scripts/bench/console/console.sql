@@ -5,7 +5,8 @@ select gen_random_uuid(), workspace_id, 'prt_bench' || n, 'bench' || n, 'Partner
 
 -- links: so many besides, in turn of these partners
 insert into links (id, workspace_id, public_id, namespace, code, url, program_id, partner_id)
-select gen_random_uuid(), first.workspace_id, 'lnk_bench' || n, '-', 'LINK' || n,
+select (left(uuid7_floor(now() - ($1 - n) * interval '1 second')::text, 24) || lpad(to_hex(n), 12, '0'))::uuid,
+       first.workspace_id, 'lnk_bench' || n, '-', 'LINK' || n,
        'https://shop.example/articles/of/category/' || n % 100 || '?article=' || n, program_id, partners.id
   from generate_series(1, $1::int) as n
  cross join (select workspace_id, program_id from links where program_id is not null order by id limit 1) as first

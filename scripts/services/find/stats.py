@@ -68,6 +68,11 @@ def _of_rows(by: str) -> str:
     return _report(_SQL["rows"].format(**_ROWS[by], own_sums=own, sums=whole))
 
 
+def _of_facets(by: str) -> str:
+    which = _SQL["of_facets"]
+    return _report(_SQL["facets"].replace("{of_facets}", which).replace("{facet}", by))
+
+
 #: The statements by what is summed up by, and whether of a time.
 REPORTS: Final = {
     ("link", False): _report(_SQL["links"]),
@@ -75,7 +80,7 @@ REPORTS: Final = {
     ("link", True): _report(_SQL["links_of_days"]),
     **{("day", dated): _report(_SQL["days"], "key desc") for dated in (False, True)},
     **{(by, True): _of_rows(by) for by in ("partner", "program")},
-    **{(by, dated): _report(_SQL["facets"].replace("{facet}", by)) for by in FACETS for dated in (False, True)},
+    **{(by, dated): _of_facets(by) for by in FACETS for dated in (False, True)},
 }  # fmt: skip
 #: Those that sum up rows.
 SUMMED: Final = frozenset(REPORTS[by, True] for by in _ROWS)

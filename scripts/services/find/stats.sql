@@ -52,24 +52,23 @@ select day as key, null::text as id, null::text as workspace, {day_sums}, null::
 -- folded: the lowest id that is not of a folded month
 select folded_floor()
 
--- facets: by a facet
-select nullif(value, '') as key, null::text as id, null::text as workspace, {sums}, min(worth.amounts) as amounts
-  from facets
-  left join (
-        select value, array_agg(currency || ' ' || amount order by currency) as amounts
-          from (select value, currency, sum(amount) as amount
-                  from facet_amounts
-                 where facet = '{facet}' and link_id is not distinct from $5::uuid and not is_test
-                   and ($1::uuid is null or workspace_id = $1)
-                   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
-                 group by value, currency) as summed
-         where amount <> 0
-         group by value
-       ) as worth using (value)
- where facet = '{facet}' and link_id is not distinct from $5::uuid and not is_test
-   and ($1::uuid is null or workspace_id = $1)
-   and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
- group by value
+-- facets: by a facet, of one link ($5) or of workspaces as a whole
+with summed as (
+    select value, {sums} from facets where {of_facets} group by value
+), worth as materialized (
+    select value, array_agg(currency || ' ' || amount order by currency) as amounts
+      from (select value, currency, sum(amount) as amount from facet_amounts where {of_facets} group by 1, 2) as each
+     where amount <> 0
+     group by value
+)
+select nullif(value, '') as key, null::text as id, null::text as workspace, {counters}, amounts
+  from summed left join worth using (value)
+
+-- of_facets: which rows of facets, and of what they are worth, that is; said so that their index finds them
+facet = '{facet}' and not is_test
+and workspace_id = any (array(select workspaces.id from workspaces where $1::uuid is null or workspaces.id = $1))
+and case when $5::uuid is null then link_id is null else link_id = $5 end
+and day >= coalesce($2::date, '-infinity') and day < coalesce($3::date, 'infinity')
 
 -- rows: from what the counters are the sums of: rows from an id ($5) on, and what stands for those that are folded
 with contributed as (

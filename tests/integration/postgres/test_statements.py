@@ -45,6 +45,7 @@ _FILLED = {
             "links_of_days",
             "days",
             "facets",
+            "of_facets",
             "filtered",
         )
     },

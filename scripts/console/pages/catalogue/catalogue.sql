@@ -8,11 +8,16 @@ select links.code, links.domain, links.public_id, links.url, is_active, expires_
   left join partners on partners.id = partner_id
  where ($1::uuid[] is null or links.workspace_id = any ($1))
    and ($2::text is null
-        or $2 in (links.public_id, links.external_id, partners.public_id) or links.code = any ($3::text[])
-        or strpos(lower(concat_ws(' ', links.code, links.domain, links.url, partners.code, partners.name)), lower($2)) > 0
+        or $2 in (links.public_id, links.external_id) or links.code = any ($3::text[])
+        -- ASCII needs no rules of a language, which take most of the time.
+        or case when octet_length($2) = length($2)
+                then strpos(lower(concat_ws(' ', links.code, links.domain, links.url) collate "C"), lower($2 collate "C"))
+                else strpos(lower(concat_ws(' ', links.code, links.domain, links.url)), lower($2)) end > 0
+        or links.partner_id in (select id from partners
+                                 where $2 = public_id or strpos(lower(concat_ws(' ', code, name)), lower($2)) > 0)
         or links.id in (select link_id from link_aliases as alias
-                         where $2 is not null and (alias.code = any ($3) or strpos(lower(alias.code), lower($2)) > 0)))
-   and ($4::text is null or partners.public_id = $4)
+                         where alias.code = any ($3) or strpos(lower(alias.code), lower($2)) > 0))
+   and ($4::text is null or links.partner_id = (select id from partners where public_id = $4))
    and ($5::bigint is null or number = $5)
    and ($6::boolean is null or is_active = $6)
    and ($7::uuid is null or links.id < $7)
