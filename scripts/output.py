@@ -256,6 +256,8 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def printable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(
         one
         if one.isprintable() or one == "\n"

@@ -1,16 +1,15 @@
 """`reftide tracker`: the tag that a website puts on its pages."""
 
-from html import escape
 from typing import Any
 
 import click
 
-from ingest.browser.scripts import script
 from ingest.contracts.apikey import looks_publishable
 from scripts.environment import Environment
 from scripts.output import Report, reporting
 from scripts.parameters import Parsed
 from scripts.services import parsers
+from scripts.services.website import tag, tag_attributes
 
 
 @click.group()
@@ -67,29 +66,11 @@ def snippet(
 ) -> Report:
     """Print the <script> tag of the tracker."""
     edge = (host or environment.edge_url()).rstrip("/")
-    found = script("t.js" if said["outbound"] else "t-core.js")
-    attributes: dict[str, str | None] = {
-        "async": None,
-        "src": f"{edge}/t.js" if latest else edge + found.path,
-        **({} if latest else {"integrity": found.integrity}),
-        "crossorigin": "anonymous",
-        **{
-            f"data-{name.replace('_', '-')}": str(value)
-            for name, value in _named(said).items()
-            if value is not None
-        },
-    }
-    tag = f"<script {_written(attributes)}></script>"
-    return Report({"tag": tag, "attributes": attributes}, tag)
+    attributes = tag_attributes(edge, _named(said), is_latest=latest)
+    written = tag(attributes)
+    return Report({"tag": written, "attributes": attributes}, written)
 
 
 def _named(said: dict[str, Any]) -> dict[str, Any]:
     key = said.pop("key")
     return {**said, "publishable_key": key}
-
-
-def _written(attributes: dict[str, str | None]) -> str:
-    return " ".join(
-        name if value is None else f'{name}="{escape(value)}"'
-        for name, value in attributes.items()
-    )

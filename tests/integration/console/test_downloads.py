@@ -56,7 +56,7 @@ async def test_very_many_events_are_sent_as_they_are_read(hands: Hands) -> None:
 
 async def test_a_file_of_events_has_what_its_reader_may_see(hands: Hands) -> None:
     shop = hands.cli
-    await asyncio.to_thread(shop.fetch, _CLICKS, shop.now, 1100, [])
+    await asyncio.to_thread(shop.fetch, _CLICKS, shop.now, 5100, [])
     await asyncio.to_thread(shop.document, "workspaces", "add", "other")
     await add_user(shop, "theirs", "--workspace", "other", "--role", "operator")
     await add_user(shop, "victor", "--workspace", "default")
@@ -75,7 +75,7 @@ async def test_a_file_of_events_has_what_its_reader_may_see(hands: Hands) -> Non
         ]
 
     assert 303 == nobody.status
-    assert {"theirs": (0, False), "victor": (1100, False), "olga": (1100, True)} == seen
+    assert {"theirs": (0, False), "victor": (5100, False), "olga": (5100, True)} == seen
     assert [404, 404, 400] == refused
 
 

@@ -122,7 +122,12 @@ async def test_a_link_is_made_changed_and_switched_and_the_trail_has_it(
         after = await console.get(path)
 
     assert ("jane", 1) == (link["partner"], link["program"])
-    for text in ("/r/NEW<", "https://shop.example/new?a=1&amp;via=NEW#x", "/p/NEW.gif"):
+    for text in (
+        "/r/NEW<",
+        "https://shop.example/new?a=1&amp;via=NEW#x",
+        "/p/NEW.gif",
+        "data-program=&#34;1&#34;&gt;&lt;/script&gt;",
+    ):
         assert text in page.text
     assert [303] * 4 == [each.status for each in (changed, alias, gone, off)]
     now = await _link(shop, "NEWER")

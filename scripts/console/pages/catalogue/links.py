@@ -27,6 +27,7 @@ from scripts.services.administer.access.workspaces import visible
 from scripts.services.administer.catalogue.links import redirect_of, show
 from scripts.services.find.stats import stats
 from scripts.services.noun import Row
+from scripts.services.website import tag, tag_attributes
 from scripts.sql import statements
 
 SQL: Final = statements("console/pages/catalogue/catalogue")
@@ -155,6 +156,8 @@ def _pasted(asked: Asked, link: Row) -> dict[str, str]:
         found["URL of a page with the tracker"] = (
             f"{base}{mark}{urlencode({'via': link['code']})}{hash_}{fragment}"
         )
+        settings = {"program": link["program"], "domain": link["domain"] or None}
+        found["Tag of the tracker"] = tag(tag_attributes(edge, settings))
     host = f"https://{link['domain']}" if link["domain"] else edge
     found["Pixel for mails"] = (
         f'<img src="{host}/p/{code}.gif" alt="" width="1" height="1">'

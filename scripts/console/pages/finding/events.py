@@ -37,7 +37,7 @@ from scripts.services.recover.quarantine_edit import readable
 
 _ROWS: Final = 100
 #: Rows that are read at once for a file.
-_PART: Final = 1000
+_PART: Final = 5000
 _LIVE_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 1.5
 _KINDS: Final = tuple(kind.value for kind in Kind)
