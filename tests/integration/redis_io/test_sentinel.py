@@ -167,12 +167,12 @@ async def test_without_them_the_ledger_says_exactly_what_is_lost(
         code, report = await verified(site, former)
 
         found = await sessions(site)
+        assert len(found) < len(load.accepted), "the edge left the primary too soon"
         lost = [each for each in report["mismatches"] if each["what"] == "lost"]
         assert (1, len(load.accepted) - len(found)) == (
             code,
             sum(each["found"] for each in lost),
-        )
-        assert len(found) < len(load.accepted)
+        ), report
         assert {*found} <= {*load.accepted}
         assert [] == await miscounted(site.database)
 

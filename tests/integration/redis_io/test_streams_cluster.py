@@ -1,6 +1,7 @@
 """Streams on a cluster of three primaries, whose nodes die and freeze, and whose slots move."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,9 @@ async def test_what_replicas_confirmed_outlives_a_primary_a_move_and_a_freeze(
             await load.reaches(200)
         await is_all_right(there, load)
         assert 0 == load.refused
-        assert sorted(load.seconds)[len(load.seconds) * 99 // 100] < 5.0
+        p99 = sorted(load.seconds)[len(load.seconds) * 99 // 100]
+        sys.stdout.write(f"{len(load.seconds)} answers, p99 {p99:.3f} s\n")
+        assert p99 < 5.0
 
 
 @pytest.mark.slow

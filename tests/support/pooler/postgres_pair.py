@@ -108,6 +108,20 @@ class Postgres:
 
 
 @contextmanager
+def a_postgres() -> Iterator[Postgres]:
+    """One, which everybody on the machine may use."""
+    with TemporaryDirectory(prefix="pgp") as name:
+        os.chown(name, _user() or -1, -1)
+        found = Postgres(Path(name) / "primary")
+        try:
+            found.make()
+            found.start()
+            yield found
+        finally:
+            found.crash()
+
+
+@contextmanager
 def primary_and_standby() -> Iterator[tuple[Postgres, Postgres]]:
     """Both run, and the standby follows."""
     with TemporaryDirectory(prefix="pgp") as name:
