@@ -18,7 +18,7 @@ from ingest.contracts.telemetry import Log
 from ingest.core.client_ip import Proxies
 from ingest.directory.cache import snapshot_of
 from ingest.directory.lookup import Directory
-from ingest.directory.unknown_codes import UnknownCodes
+from ingest.directory.unknown_codes import UnknownCodeCounts
 from ingest.durable.comparison import Comparisons
 from ingest.durable.degradation import Degradation
 from ingest.durable.drain import Drainer
@@ -28,8 +28,8 @@ from ingest.durable.probes.apart import StreamsApart, breakers_of
 from ingest.durable.probes.pressure import Look
 from ingest.durable.probes.probe import RedisProbe
 from ingest.durable.probes.server_probe import Pressures, Watched
-from ingest.durable.servers import Breakers, StreamServers, one_server, several_servers
-from ingest.durable.sink import Sink
+from ingest.durable.servers import AppendServers, Breakers, one_server, several_servers
+from ingest.durable.sink import DurableSink
 from ingest.durable.spool.directory import SpoolDirectory, spool_of
 from ingest.durable.spool.spool import Spool
 from ingest.durable.spool.store import SpoolDamaged
@@ -55,18 +55,18 @@ class Dependencies:
     clients: Sequence[Redis]
     stream: Stream
     spool: Spool
-    sink: Sink
+    sink: DurableSink
     degradation: Degradation
     drainer: Drainer
     watch: RedisProbe
     comparisons: Comparisons
-    servers: StreamServers
+    servers: AppendServers
     #: The servers that only streams are on, if there are such.
     apart: StreamsApart | None
     claims: Claims
     limiter: SharedLimiter
     directory: Directory
-    unknown_codes: UnknownCodes
+    unknown_codes: UnknownCodeCounts
 
     async def connections(self, _: web.Application) -> AsyncIterator[None]:
         yield
@@ -109,7 +109,7 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
     degradation = Degradation(spooling)
     home = SpoolDirectory(spool_of(settings.data), _report)
     spool = Spool(home, most_bytes=spooling.most_bytes, clock=time.monotonic)
-    sink = Sink(stream, spool, degradation, reach=away.reach, writes=away.writes)
+    sink = DurableSink(stream, spool, degradation, reach=away.reach, writes=away.writes)
     comparisons = _comparisons(settings, probes, stream)
 
     def can_spool() -> bool:
@@ -142,12 +142,12 @@ def build_dependencies(settings: EdgeSettings, clock: EdgeClock) -> Dependencies
         claims=Claims(redis, settings.day_seconds),
         limiter=SharedLimiter(redis, clock.now),
         directory=Directory(redis, changes, snapshot_of(settings.data)),
-        unknown_codes=UnknownCodes(redis, clock.now),
+        unknown_codes=UnknownCodeCounts(redis, clock.now),
     )
 
 
 def _observing(
-    servers: StreamServers, degradation: Degradation, apart: StreamsApart | None
+    servers: AppendServers, degradation: Degradation, apart: StreamsApart | None
 ) -> Callable[[Sequence[int], Look], str | None]:
     note = apart.note_home if apart else degradation.observe
 
@@ -159,7 +159,7 @@ def _observing(
     return observe
 
 
-def _stream_servers(settings: EdgeSettings, home: Redis) -> StreamServers:
+def _stream_servers(settings: EdgeSettings, home: Redis) -> AppendServers:
     layout, replicas = settings.layout, settings.replicas
     if settings.streams.are_apart:
         return several_servers(settings.streams, layout, home, replicas)

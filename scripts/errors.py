@@ -20,7 +20,7 @@ class UsageProblem(Failure):
     exit_code = 2
 
 
-class Taken(UsageProblem):
+class AlreadyExists(UsageProblem):
     """Another has that code, name, number or id already."""
 
 

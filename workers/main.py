@@ -37,7 +37,7 @@ from workers.postgres.database import Pool, open_pool, pool_size
 from workers.postgres.schema import require_schema
 from workers.process.admin import serve_admin
 from workers.process.failpoint import CrashingRecorder, boundary
-from workers.process.installation_metrics import Sampler
+from workers.process.installation_metrics import InstallationSampler
 from workers.process.lifecycle import (
     Lifecycle,
     StoppedBeforeStart,
@@ -204,7 +204,7 @@ def _siblings(
     yield send_heartbeats(redis, name, settings.layout, stop)
     yield keep_checking(pool, redis, settings, _unix_ms, stop)
     if settings.admin.port:
-        sampler = Sampler(
+        sampler = InstallationSampler(
             pool=pool,
             redis=redis,
             shards=shards,

@@ -17,7 +17,7 @@ OWN: Final[tuple[Name, ...]] = ("t.js", "t-core.js")
 
 
 @dataclass(frozen=True)
-class Script:
+class BuiltScript:
     """A built script."""
 
     body: bytes
@@ -38,13 +38,13 @@ class Script:
 
 
 @cache
-def script(name: Name) -> Script:
-    return Script((files("ingest.browser") / "built" / name).read_bytes())
+def script(name: Name) -> BuiltScript:
+    return BuiltScript((files("ingest.browser") / "built" / name).read_bytes())
 
 
 @cache
-def released() -> tuple[Script, ...]:
+def released() -> tuple[BuiltScript, ...]:
     """What pages may load by hash: the scripts of this release and of those before it."""
     folder = files("ingest.browser") / "released"
     kept = (each for each in folder.iterdir() if each.name.endswith(".js"))
-    return tuple(Script(each.read_bytes()) for each in kept)
+    return tuple(BuiltScript(each.read_bytes()) for each in kept)

@@ -147,7 +147,7 @@ class Sketch:
         return least.rank
 
 
-class UnknownCodes:
+class UnknownCodeCounts:
     """The unknown codes of one edge."""
 
     def __init__(self, redis: Redis, clock: Callable[[], int]) -> None:

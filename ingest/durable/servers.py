@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 
 from ingest.contracts.placement.layout import Layout
-from ingest.contracts.placement.streams_url import StreamServers as Addresses
-from ingest.contracts.placement.streams_url import without_secrets
+from ingest.contracts.placement.streams_url import StreamServers, without_secrets
 from ingest.contracts.stream import FIELD, events_key
 from ingest.contracts.variables import NO_REPLICAS, Replicas
 from ingest.redis_io.client import RedisBreaker, breaker_of, connect
@@ -45,7 +44,7 @@ class Breakers(NamedTuple):
         return self.reach.problem or self.writes.problem
 
 
-class StreamServer:
+class AppendServer:
     """One server, as appends see it."""
 
     def __init__(
@@ -67,25 +66,25 @@ class StreamServer:
         )
 
 
-class Target(NamedTuple):
+class AppendTarget(NamedTuple):
     """Where an entry goes: its shard, the command up to the payload's length, its server."""
 
     shard: int
     xadd: bytes
     line: Multiplexer
-    server: StreamServer
+    server: AppendServer
 
 
-class StreamServers:
+class AppendServers:
     """All of them. `targets` is by the place of a shard in the layout, and always current."""
 
     def __init__(
-        self, layout: Layout, servers: Sequence[StreamServer], home: Multiplexer
+        self, layout: Layout, servers: Sequence[AppendServer], home: Multiplexer
     ) -> None:
         """`home` asks the server that `SHARDS_KEY` is on."""
         self.layout = layout
         self.home = home
-        self.servers: Sequence[StreamServer] = ()
+        self.servers: Sequence[AppendServer] = ()
         #: Open while none takes events.
         self.none_left = RedisBreaker()
         #: What replied that a shard is elsewhere in its cluster, or nowhere, by shard.
@@ -96,11 +95,11 @@ class StreamServers:
         self._former: frozenset[int] = frozenset()
         #: Is called when there is one more of them.
         self.seek: Callable[[], None] = _do_nothing
-        self._own: list[Target] = []
-        self.targets: list[Target] = []
+        self._own: list[AppendTarget] = []
+        self.targets: list[AppendTarget] = []
         self.assign(servers)
 
-    def assign(self, servers: Sequence[StreamServer]) -> None:
+    def assign(self, servers: Sequence[AppendServer]) -> None:
         """Have these servers, which may have other shards than before."""
         for server in servers:
             if server not in self.servers:
@@ -138,14 +137,14 @@ class StreamServers:
         ]
         self.none_left.close()
 
-    def misroute(self, server: StreamServer, shard: int, reply: str) -> None:
+    def misroute(self, server: AppendServer, shard: int, reply: str) -> None:
         """Note that a cluster has a shard of a server elsewhere, or nowhere at the moment."""
         if shard in server.shards and shard not in self.misrouted:
             self.misrouted[shard] = reply
             self.route()
             self.seek()
 
-    def seal(self, server: StreamServer, shard: int) -> None:
+    def seal(self, server: AppendServer, shard: int) -> None:
         """Note that a stream of a server replied to be sealed."""
         if problem := self.note_sealed([shard], {shard}, server):
             server.breakers.writes.trip(problem)
@@ -154,7 +153,7 @@ class StreamServers:
         self,
         asked: Collection[int],
         sealed: Collection[int],
-        server: StreamServer | None = None,
+        server: AppendServer | None = None,
     ) -> str | None:
         """Note which of those asked are sealed; why nothing can be appended if all are.
 
@@ -183,7 +182,7 @@ class StreamServers:
         """The shards that take entries and are read, as far as is known."""
         return frozenset(self.layout.numbers) - self._sealed - self._former
 
-    def _is_able(self, target: Target) -> bool:
+    def _is_able(self, target: AppendTarget) -> bool:
         is_there = target.server.breakers.problem is None
         return is_there and target.shard not in self.misrouted
 
@@ -201,16 +200,19 @@ class StreamServers:
 
 def one_server(
     redis: Redis, layout: Layout, writes: RedisBreaker, replicas: Replicas = NO_REPLICAS
-) -> StreamServers:
+) -> AppendServers:
     """All shards where `REDIS_URL` leads; `writes` is opened when it takes no writes."""
     breakers = Breakers(breaker_of(redis) or RedisBreaker(), writes, replicas)
-    server = StreamServer(redis, layout.numbers, breakers)
-    return StreamServers(layout, [server], server.line)
+    server = AppendServer(redis, layout.numbers, breakers)
+    return AppendServers(layout, [server], server.line)
 
 
 def several_servers(
-    streams: Addresses, layout: Layout, home: Redis, replicas: Replicas = NO_REPLICAS
-) -> StreamServers:
+    streams: StreamServers,
+    layout: Layout,
+    home: Redis,
+    replicas: Replicas = NO_REPLICAS,
+) -> AppendServers:
     """The servers of a list, in its order, each with every so-manieth shard.
 
     Of a cluster, none yet. `home`: where `REDIS_URL` leads. Their clients are for the caller
@@ -221,16 +223,16 @@ def several_servers(
         server_at(url, layout.numbers[place :: len(urls)], replicas)
         for place, url in enumerate(urls)
     ]
-    return StreamServers(layout, servers, home_line(home))
+    return AppendServers(layout, servers, home_line(home))
 
 
 def server_at(
     url: str, shards: Sequence[int], replicas: Replicas = NO_REPLICAS
-) -> StreamServer:
+) -> AppendServer:
     """The server of a URL, with breakers of its own."""
     breakers = Breakers(RedisBreaker(), RedisBreaker(), replicas)
     client = connect(url, connections=1, breaker=breakers.reach)
-    return StreamServer(client, shards, breakers, without_secrets(url))
+    return AppendServer(client, shards, breakers, without_secrets(url))
 
 
 def home_line(home: Redis) -> Multiplexer:
@@ -242,6 +244,6 @@ def _do_nothing() -> None:
     """Servers of a list have the same shards for good."""
 
 
-def _target(shard: int, server: StreamServer) -> Target:
+def _target(shard: int, server: AppendServer) -> AppendTarget:
     xadd = packed(("XADD", events_key(shard), "*", FIELD, b""))
-    return Target(shard, xadd.removesuffix(b"0\r\n\r\n"), server.line, server)
+    return AppendTarget(shard, xadd.removesuffix(b"0\r\n\r\n"), server.line, server)

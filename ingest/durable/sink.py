@@ -19,7 +19,7 @@ from ingest.redis_io.client import RedisBreaker
 _STREAM: Final = Level.STREAM
 
 
-class Sink:
+class DurableSink:
     """Appends to the stream, or to the spool while the stream cannot take events."""
 
     def __init__(

@@ -20,7 +20,7 @@ from ingest.contracts.stream import (
 )
 from ingest.contracts.telemetry import Bounded
 from ingest.durable.append_counts import AppendCounts, claims_in
-from ingest.durable.servers import StreamServers, Target
+from ingest.durable.servers import AppendServers, AppendTarget
 from ingest.redis_io.client import NotSent, QueueFull, describe_error
 from ingest.redis_io.multiplexer import packed
 from ingest.redis_io.replicated import NotReplicated
@@ -50,7 +50,7 @@ class PendingAppend(NamedTuple):
 class Stream:
     """Appends entries, many in one round trip."""
 
-    def __init__(self, servers: StreamServers) -> None:
+    def __init__(self, servers: AppendServers) -> None:
         """Of `servers`, a breaker for writes is opened when its server answers that it takes none.
 
         So it is when too few replicas confirm them.
@@ -88,7 +88,7 @@ class Stream:
 
     def _answered(
         self,
-        target: Target,
+        target: AppendTarget,
         event_id: bytes,
         settled: Settled,
         reply: bytes | Exception,
@@ -116,7 +116,7 @@ class Stream:
     async def _append_entries(
         self, entries: Sequence[Sequence[PendingAppend]]
     ) -> Sequence[str | None]:
-        asked: list[tuple[Target, asyncio.Future[Any]]] = []
+        asked: list[tuple[AppendTarget, asyncio.Future[Any]]] = []
         unasked: list[str | None] = []
         try:
             if not self._is_confirmed:
@@ -137,7 +137,7 @@ class Stream:
 
     def _settle(
         self,
-        target: Target,
+        target: AppendTarget,
         event_ids: bytes,
         reply: bytes | Exception,
         claims: bytes = b"",
@@ -192,7 +192,7 @@ class Stream:
             self._report(str(error))
             raise AppendFailed(str(error)) from error
 
-    def _ask(self, target: Target, payload: bytes) -> asyncio.Future[Any]:
+    def _ask(self, target: AppendTarget, payload: bytes) -> asyncio.Future[Any]:
         try:
             return target.line.ask(
                 b"%b%d\r\n%b\r\n" % (target.xadd, len(payload), payload)

@@ -22,7 +22,7 @@ from ingest.contracts.telemetry import Log
 from ingest.contracts.variables import Listening
 from ingest.directory.lookup import Directory
 from ingest.durable.degradation import Level
-from ingest.durable.sink import Sink
+from ingest.durable.sink import DurableSink
 from ingest.durable.spool.spool import Spool
 from ingest.http.health import Health, json_response
 from ingest.rate_limit.limiter import SharedLimiter
@@ -33,7 +33,7 @@ _AGAIN_SECONDS: Final = 5.0
 Life = Callable[[web.Application], AsyncIterator[None]]
 
 
-def show_keepers(sink: Sink, spool: Spool, most_bytes: int) -> None:
+def show_keepers(sink: DurableSink, spool: Spool, most_bytes: int) -> None:
     """Show the degradation level and the spool as metrics."""
     for level in Level:
         LEVEL.labels(level).set_function(_when(lambda: sink.standing.level, level))

@@ -10,8 +10,8 @@ from ingest.contracts.metrics.build import version
 from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.stream import SHARDS_KEY
 from ingest.durable.degradation import Level
-from ingest.durable.servers import StreamServers
-from ingest.durable.sink import Sink
+from ingest.durable.servers import AppendServers
+from ingest.durable.sink import DurableSink
 from ingest.redis_io.client import REDIS_ERRORS
 
 
@@ -21,8 +21,8 @@ class Health:
     def __init__(
         self,
         redis: Redis,
-        servers: StreamServers,
-        sink: Sink,
+        servers: AppendServers,
+        sink: DurableSink,
         refusal: Callable[[], str | None],
     ) -> None:
         """Ready means: an event would be durable, and this goes on.

@@ -80,9 +80,7 @@ class EdgeTraces:
         return RequestTrace(span, route)
 
     def draws(self) -> bool:
-        """Whether the next request without a `traceparent` is drawn."""
-        if not self.is_drawing:
-            return False
+        """Whether the next request without a `traceparent` is drawn, where any are."""
         self._until_next -= 1
         if self._until_next:
             return False
@@ -102,7 +100,7 @@ class EdgeTraces:
         async def handle(request: web.Request) -> web.StreamResponse:
             traceparent = request.headers.get("traceparent")
             trace = None
-            if traceparent is not None or self.draws():
+            if traceparent is not None or (self.is_drawing and self.draws()):
                 trace = self.begin(name, traceparent)
             if trace is None:
                 return await untraced(request)
@@ -129,7 +127,7 @@ class _TracedRoute:
         self._answer = route.answer
         self._name = _name(route.route)
         self._traces = traces
-        self._draws = traces.draws
+        self._is_drawing, self._draws = traces.is_drawing, traces.draws
         #: Copies that no request is using: to make one takes longer than all else of a trace.
         self._idle: list[tuple[PlainRoute, _TracedSink]] = []
 
@@ -137,7 +135,7 @@ class _TracedRoute:
         self, head: Head, body: bytes, peer: str | None, respond: Respond
     ) -> None:
         trace = None
-        if "traceparent" in head.names or self._draws():
+        if "traceparent" in head.names or (self._is_drawing and self._draws()):
             trace = self._traces.begin(self._name, head.get("traceparent"))
         if trace is None:
             self._answer(head, body, peer, respond)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.telemetry import Bounded
 from ingest.directory.cache import Lru
-from ingest.rate_limit.script import GIVE_BACK, TAKE, Script, ScriptCall
+from ingest.rate_limit.script import GIVE_BACK, TAKE, LuaScript, ScriptCall
 from ingest.rate_limit.windows import BUCKET_MS, KEPT, Count
 from ingest.redis_io.client import REDIS_ERRORS, Coalescer, QueueFull
 
@@ -178,7 +178,9 @@ class Permits:
         await self._run(GIVE_BACK, calls)
         return [None] * len(returned)
 
-    async def _run(self, script: Script, calls: Sequence[ScriptCall]) -> Sequence[Any]:
+    async def _run(
+        self, script: LuaScript, calls: Sequence[ScriptCall]
+    ) -> Sequence[Any]:
         """The script's reply to each call; None where there is none."""
         try:
             replies = await script.run(self._redis, calls)

@@ -15,14 +15,14 @@ class ScriptCall(NamedTuple):
     arguments: Sequence[int]
 
 
-class Script(NamedTuple):
+class LuaScript(NamedTuple):
     """A Lua script of one key, and its SHA-1."""
 
     text: str
     sha: str
 
     @classmethod
-    def of(cls, text: str) -> "Script":
+    def of(cls, text: str) -> "LuaScript":
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
     async def run(self, redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
@@ -54,7 +54,7 @@ async def _send(
 #: Arguments: limit, wanted, milliseconds of a bucket, buckets kept. Replies with the permits
 #: granted, those used, the oldest bucket in use, and the clock in milliseconds.
 #: It may write after TIME, since Redis 7 and later replicate effects, not scripts.
-TAKE: Final = Script.of("""
+TAKE: Final = LuaScript.of("""
 local limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local size, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
 local clock = redis.call('TIME')
@@ -84,7 +84,7 @@ return {granted, used + granted, oldest, now}
 
 #: Returns permits. Arguments: bucket, how many. An expired window is not created again: its
 #: count would stay below zero for ever.
-GIVE_BACK: Final = Script.of("""
+GIVE_BACK: Final = LuaScript.of("""
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
   redis.call('HINCRBY', KEYS[1], ARGV[1], -tonumber(ARGV[2]))
 end

@@ -23,8 +23,8 @@ from ingest.http.head import Head
 from ingest.http.request_metrics import UNDER_WAY, Meters
 from ingest.redirect.answers import Answer, Headers
 from ingest.redirect.redirects import Redirects, led
-from ingest.redirect.shortcut import Shortcut, Taken
-from ingest.redirect.visits import PATHS, Visit, Wanted, domains_of, wanted
+from ingest.redirect.shortcut import SealedVisit, Shortcut
+from ingest.redirect.visits import PATHS, LinkVisit, WantedLink, domains_of, wanted
 
 _METHODS: Final = {b"GET /": "GET", b"HEAD ": "HEAD"}  # by how lines begin
 _VERSION: Final = b" HTTP/1.1"
@@ -67,10 +67,12 @@ class PlainVisits:
         host, told = headers.get("host", ""), headers.get("x-forwarded-host", "")
         return domains_of(self._proxies.host(peer, host, told))
 
-    def visit(self, asked: Wanted, head: Head, peer: str | None, method: str) -> Visit:
+    def visit(
+        self, asked: WantedLink, head: Head, peer: str | None, method: str
+    ) -> LinkVisit:
         headers = head.decoded()
         ip = self._proxies.told(peer, headers.get("x-forwarded-for", ""))
-        return Visit(
+        return LinkVisit(
             wanted=asked,
             domains=self._domains(headers, peer),
             raw=RawRequest(headers=headers, ip=ip),
@@ -88,14 +90,14 @@ class PlainVisits:
             call = structs.replace(call, visit=visit)
         run(self._redirects.answer(call.visit), call.write, call.meters.took)
 
-    def _settled(self, call: "_Call", taken: Taken, problem: str | None) -> None:
+    def _settled(self, call: "_Call", taken: SealedVisit, problem: str | None) -> None:
         if problem is None:
             taken.accepted.count += 1
             call.write(led(call.visit, taken.link, taken.click_id))
         else:
             run(self._keep(call, taken, problem), call.write, call.meters.took)
 
-    async def _keep(self, call: "_Call", taken: Taken, problem: str) -> Answer:
+    async def _keep(self, call: "_Call", taken: SealedVisit, problem: str) -> Answer:
         """The answer to a visit whose click the stream did not take."""
         event_id = UUID(bytes=taken.click.event_id)
         is_kept = await self._redirects.keep(
@@ -109,7 +111,7 @@ class _Request(Value, frozen=True):
     """Answers one request; see `Answering`."""
 
     visits: PlainVisits
-    wanted: Wanted
+    wanted: WantedLink
     method: str
     meters: Meters
 
@@ -127,7 +129,7 @@ class _Request(Value, frozen=True):
 class _Call(Value, frozen=True):
     """A request under way, since when, and where its answer goes."""
 
-    visit: Visit
+    visit: LinkVisit
     meters: Meters
     began: float
     respond: Respond

@@ -23,7 +23,7 @@ from ingest.http.middleware import failed
 from ingest.redirect.answers import MISSING, UNAVAILABLE, Answer, led_to, shown
 from ingest.redirect.destination import CLICK_PARAM, destination, may_lead
 from ingest.redirect.dialects import PIXEL, REDIRECT, endpoint_of
-from ingest.redirect.visits import Visit
+from ingest.redirect.visits import LinkVisit
 
 _RECORDED: Final = 200
 
@@ -43,7 +43,7 @@ class Redirects:
     acceptor: Acceptor
     directory: Directory
 
-    async def answer(self, visit: Visit) -> Answer:
+    async def answer(self, visit: LinkVisit) -> Answer:
         """What a visitor is told; the click is durable before, or it is lost."""
         is_pixel = visit.wanted.kind == "pixel"
         try:
@@ -53,7 +53,7 @@ class Redirects:
             failed(dialect, dialect.prefix, error)
             return shown() if is_pixel else UNAVAILABLE
 
-    async def _answer(self, visit: Visit, *, is_pixel: bool) -> Answer:
+    async def _answer(self, visit: LinkVisit, *, is_pixel: bool) -> Answer:
         found = await self._find(visit)
         link = found.link
         if isinstance(link, Missing):
@@ -69,7 +69,7 @@ class Redirects:
         return led(visit, link, click_id)
 
     async def keep(
-        self, visit: Visit, event_id: UUID, payload: bytes, why: str
+        self, visit: LinkVisit, event_id: UUID, payload: bytes, why: str
     ) -> bool:
         """Whether a click is durable that the stream did not take; else it is lost."""
         dialect = _dialect_of(visit)
@@ -92,7 +92,7 @@ class Redirects:
             missing = missing if found is Missing.UNKNOWN else found
         return "", missing
 
-    async def _find(self, visit: Visit) -> _Found:
+    async def _find(self, visit: LinkVisit) -> _Found:
         wanted, links = visit.wanted, self.acceptor.resolver
         name, domain = await self.domain(visit.domains)
         is_needed = wanted.kind == "domain" or domain is Missing.UNAVAILABLE
@@ -120,7 +120,7 @@ class Redirects:
             return False
         return True
 
-    async def _record(self, visit: Visit, found: _Found) -> str | None:
+    async def _record(self, visit: LinkVisit, found: _Found) -> str | None:
         """Record the click; its id, if the visitor may keep one."""
         dialect = _dialect_of(visit)
         try:
@@ -138,11 +138,11 @@ class Redirects:
         return reply.body if isinstance(reply.body, str) else None
 
 
-def _dialect_of(visit: Visit) -> Dialect:
+def _dialect_of(visit: LinkVisit) -> Dialect:
     return PIXEL if visit.wanted.kind == "pixel" else REDIRECT
 
 
-def led(visit: Visit, link: LinkRecord, click_id: str | None) -> Answer:
+def led(visit: LinkVisit, link: LinkRecord, click_id: str | None) -> Answer:
     """Where a visitor ends whose link leads somewhere; without an id no click is recorded."""
     if visit.wanted.kind == "pixel":
         return shown(click_id, link.cookie_window_days)
@@ -151,7 +151,7 @@ def led(visit: Visit, link: LinkRecord, click_id: str | None) -> Answer:
     return led_to(url, click_id, link.cookie_window_days)
 
 
-def _raw(visit: Visit, found: _Found) -> RawRequest:
+def _raw(visit: LinkVisit, found: _Found) -> RawRequest:
     path = {"code": found.code}
     if found.domain:
         path["domain"] = found.domain

@@ -15,7 +15,7 @@ from ingest.http.handlers import Callers, Handler
 from ingest.redirect.dialects import REDIRECT, REDIRECTS
 from ingest.redirect.plain import PlainVisits
 from ingest.redirect.redirects import Redirects
-from ingest.redirect.visits import Visit, domains_of, wanted
+from ingest.redirect.visits import LinkVisit, domains_of, wanted
 
 if TYPE_CHECKING:
     from ingest.http.traces import EdgeTraces
@@ -40,7 +40,7 @@ class Serving:
         asked = wanted(request.raw_path)
         if asked is None:
             raise web.HTTPNotFound
-        visit = Visit(
+        visit = LinkVisit(
             wanted=asked,
             domains=self.domains(request),
             raw=RawRequest(

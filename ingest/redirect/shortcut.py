@@ -19,7 +19,7 @@ from ingest.dialects.spec.requests import Value
 from ingest.redirect.destination import may_lead
 from ingest.redirect.dialects import PIXEL, REDIRECT, endpoint_of
 from ingest.redirect.redirects import Redirects
-from ingest.redirect.visits import Visit
+from ingest.redirect.visits import LinkVisit
 
 _REFERRER_CHARS: Final = 2048
 #: With one of these, a click is not plain.
@@ -36,7 +36,7 @@ class _Said(Value, frozen=True):
     properties: Struct | None = None
 
 
-class Taken(Value, frozen=True):
+class SealedVisit(Value, frozen=True):
     """The link and the sealed click of a visit, and what counts it once it is durable."""
 
     link: LinkRecord
@@ -66,7 +66,7 @@ class Shortcut:
         )
         self._clicks = {"link": redirect, "domain": redirect, "pixel": pixel}
 
-    def take(self, visit: Visit) -> Taken | None:
+    def take(self, visit: LinkVisit) -> SealedVisit | None:
         """The link and the click of a visit; None: it is for `Redirects` to answer.
 
         A click that is taken is counted against the limit of its address.
@@ -89,9 +89,9 @@ class Shortcut:
         agent = headers.get("user-agent")
         said = (ByCode(code, domain), _Said(referrer))
         click = clicks.take(said, agent, visit.raw.ip)
-        return None if click is None else Taken(link, click, accepted)
+        return None if click is None else SealedVisit(link, click, accepted)
 
-    def _known_domain(self, visit: Visit) -> tuple[bool, str | None]:
+    def _known_domain(self, visit: LinkVisit) -> tuple[bool, str | None]:
         """The domain of a visit; False where it has to be looked up, or has to be one."""
         for name in visit.domains:
             found = self._domain(name)

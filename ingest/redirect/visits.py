@@ -22,7 +22,7 @@ _HOSTS_KEPT: Final = 4096
 _GIF: Final = ".gif"
 
 
-class Wanted(Value, frozen=True):
+class WantedLink(Value, frozen=True):
     """What the target of a request names. The query is as it was written."""
 
     kind: Kind
@@ -30,10 +30,10 @@ class Wanted(Value, frozen=True):
     query: str = ""
 
 
-class Visit(Value, frozen=True, kw_only=True):
+class LinkVisit(Value, frozen=True, kw_only=True):
     """One request. The domains that its host may mean are best first."""
 
-    wanted: Wanted
+    wanted: WantedLink
     domains: tuple[str, ...]
     #: With the caller's address and the headers.
     raw: RawRequest
@@ -50,7 +50,7 @@ class Visit(Value, frozen=True, kw_only=True):
         )
 
 
-def wanted(target: str) -> Wanted | None:
+def wanted(target: str) -> WantedLink | None:
     """What a target such as `/r/alice?via=x` names; None: nothing that redirects lead to.
 
     A code of a domain is none that the edge itself has a path for. `/alice/` is `/alice`.
@@ -67,7 +67,7 @@ def wanted(target: str) -> Wanted | None:
     code = unquote(code).removesuffix("/")
     if kind == "domain" and is_fixed(f"/{code}"):
         return None
-    return Wanted(kind, code, query)
+    return WantedLink(kind, code, query)
 
 
 @lru_cache(_HOSTS_KEPT)

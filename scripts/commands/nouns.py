@@ -19,7 +19,7 @@ from scripts.output import (
 )
 from scripts.parameters import Parsed
 from scripts.servers import Connection, ask_postgres, redis_server
-from scripts.services.noun import Action, Facts, Field, Noun, Shows, Table
+from scripts.services.noun import Action, Noun, NounFacts, NounField, Shows, Table
 from scripts.services.table import noun
 
 
@@ -52,7 +52,7 @@ def _command(action: Action, name: str, *, hidden: bool = False) -> click.Comman
     return json_option(csv_option(command) if is_table else command)
 
 
-def _parameter(name: str, field: Field) -> click.Parameter:
+def _parameter(name: str, field: NounField) -> click.Parameter:
     kind: click.ParamType[Any] = (
         click.Choice(field.choices)
         if field.choices
@@ -121,7 +121,7 @@ def _show(shows: Shows, found: Any, given: dict[str, Any]) -> None:
                 click.echo(empty)
             else:
                 table(found, columns.split(), title)
-        case Facts():
+        case NounFacts():
             _show_facts(shows, found, given)
         case str():
             click.echo(shows.format_map(found))
@@ -129,7 +129,7 @@ def _show(shows: Shows, found: Any, given: dict[str, Any]) -> None:
             click.echo(shows(found))
 
 
-def _show_facts(shows: Facts, row: dict[str, Any], given: dict[str, Any]) -> None:
+def _show_facts(shows: NounFacts, row: dict[str, Any], given: dict[str, Any]) -> None:
     inner, row = shows.inner, shows.shown(row)
     own = {name: value for name, value in row.items() if name not in inner}
     facts(own, shows.title.format_map(row))

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from scripts.console.serving import Asked
-from scripts.errors import Taken
+from scripts.errors import AlreadyExists
 from scripts.servers import QUICK_SECONDS, Connection, postgres
 from scripts.services import operations
 
@@ -22,11 +22,13 @@ async def acting(
             connection.transaction(),
         ):
             yield connection
-    except Taken:
+    except AlreadyExists:
         if asked.user.workspaces is None:
             raise
         # Who has it may be another workspace's.
-        raise Taken("That code or id is taken.", "choose another one.") from None
+        raise AlreadyExists(
+            "That code or id is taken.", "choose another one."
+        ) from None
 
 
 async def note(

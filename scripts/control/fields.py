@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from scripts.control.problems import invalid
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 
 _LONGEST: Final = 4000
 #: How actions are told that nothing is to be left, where it is not the empty text.
@@ -14,7 +14,10 @@ _NOTHING: Final = {"expires_at": "never"}
 
 
 def given(
-    fields: Mapping[str, Field], body: Any, *, names: Mapping[str, str] | None = None
+    fields: Mapping[str, NounField],
+    body: Any,
+    *,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The fields' values, by name; what is not given is None, or the default. Raises Problem.
 
@@ -37,7 +40,7 @@ def given(
     return values
 
 
-def asked(fields: Mapping[str, Field], query: Mapping[str, str]) -> dict[str, Any]:
+def asked(fields: Mapping[str, NounField], query: Mapping[str, str]) -> dict[str, Any]:
     """The same of a query, where everything is text."""
     body: dict[str, Any] = {
         name: value == "true"
@@ -48,7 +51,7 @@ def asked(fields: Mapping[str, Field], query: Mapping[str, str]) -> dict[str, An
     return given(fields, body)
 
 
-def _value(name: str, field: Field, value: Any) -> Any:
+def _value(name: str, field: NounField, value: Any) -> Any:
     if field.is_switch:
         if not isinstance(value, bool):
             raise invalid(f"{name} is true or false.", name)

@@ -16,7 +16,7 @@ from scripts.services.administer.catalogue.bulk_links import (
     upsert_links,
 )
 from scripts.services.find.stats import KEYS, stats
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 from scripts.services.table import noun
 from scripts.sql import statements
 from workers.counters.rule import NAMES
@@ -36,12 +36,12 @@ def _day(text: str) -> date:
 
 
 STATS_FIELDS: Final = {
-    "by": Field("A row for each.", choices=KEYS, default="link"),
-    "since": Field("The first day, in UTC.", _day),
-    "until": Field("The last day.", _day),
-    "limit": Field("At most so many rows.", parsers.whole(1, 1000), default=100),
+    "by": NounField("A row for each.", choices=KEYS, default="link"),
+    "since": NounField("The first day, in UTC.", _day),
+    "until": NounField("The last day.", _day),
+    "limit": NounField("At most so many rows.", parsers.whole(1, 1000), default=100),
 }
-REASON_FIELDS: Final = {"reason": Field("Why; the list shows it.", default="")}
+REASON_FIELDS: Final = {"reason": NounField("Why; the list shows it.", default="")}
 
 
 async def upsert(call: Call) -> Answer:

@@ -9,7 +9,7 @@ from ingest.reference.openapi import IDEMPOTENCY, SCHEMES
 from ingest.reference.schemas import JSON, Node
 from scripts.control.problems import CODES
 from scripts.control.routes import BASE, Route, own_routes
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 
 _VARIABLE: Final = re.compile(r"\{(\w+)\}")
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
@@ -90,7 +90,7 @@ def _in_path(route: Route) -> list[Node]:
     ]
 
 
-def _in_query(named: tuple[str, Field]) -> Node:
+def _in_query(named: tuple[str, NounField]) -> Node:
     name, field = named
     schema: Node = {"type": "string"}
     if field.is_switch:
@@ -100,7 +100,7 @@ def _in_query(named: tuple[str, Field]) -> Node:
     return {"name": name, "in": "query", "description": field.help, "schema": schema}
 
 
-def _object(fields: Mapping[str, Field]) -> Node:
+def _object(fields: Mapping[str, NounField]) -> Node:
     required = [name for name, field in fields.items() if field.is_required]
     return {
         "type": "object",
@@ -110,7 +110,7 @@ def _object(fields: Mapping[str, Field]) -> Node:
     }
 
 
-def _value(field: Field) -> Node:
+def _value(field: NounField) -> Node:
     about: Node = {"description": field.help} if field.help else {}
     if field.is_switch:
         return {"type": "boolean", **about}

@@ -26,7 +26,7 @@ from scripts.control.vendors import (
     dub_partners,
 )
 from scripts.services.administer.catalogue.bulk_links import FIELDS
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 
 BASE: Final = "/control/v1"
 #: Also by the scopes that the vendors' documents name.
@@ -48,8 +48,8 @@ class Route:
     scopes: frozenset[str]
     act: Act
     about: str = ""
-    query: Mapping[str, Field] = field(default_factory=dict)
-    body: Mapping[str, Field] = field(default_factory=dict)
+    query: Mapping[str, NounField] = field(default_factory=dict)
+    body: Mapping[str, NounField] = field(default_factory=dict)
     is_many: bool = False
 
     @property
@@ -88,7 +88,9 @@ def _of(resource: Resource) -> Iterator[Route]:
         )  # fmt: skip
 
 
-def _renamed(fields: Mapping[str, Field], names: Mapping[str, str]) -> dict[str, Field]:
+def _renamed(
+    fields: Mapping[str, NounField], names: Mapping[str, str]
+) -> dict[str, NounField]:
     return {names.get(name, name): each for name, each in fields.items()}
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from scripts.control.callers import Caller, Callers
 from scripts.control.problems import Problem, invalid
 from scripts.environment import Environment
-from scripts.errors import Taken, Unreachable, UsageProblem
+from scripts.errors import AlreadyExists, Unreachable, UsageProblem
 from scripts.servers import Connection, postgres
 from scripts.services.operations import note
 from scripts.sql import statements
@@ -100,7 +100,7 @@ class Server:
                 return await self._answer(request, scopes, act)
             except Problem as problem:
                 return _refused(problem)
-            except Taken as error:
+            except AlreadyExists as error:
                 return _refused(Problem(HTTPStatus.CONFLICT, error.what))
             except UsageProblem as error:
                 return _refused(invalid(error.what))

@@ -23,7 +23,7 @@ from scripts.demo.sender import (
     session,
 )
 from scripts.demo.traffic import LEAD_EVERY, clicks
-from scripts.demo.vendors import EXAMPLES, Example
+from scripts.demo.vendors import EXAMPLES, VendorRequest
 from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.locking import alone
@@ -129,7 +129,7 @@ async def _examples(
     return sent
 
 
-def _shown(url: str, example: Example, answer: Answer) -> str:
+def _shown(url: str, example: VendorRequest, answer: Answer) -> str:
     body = " ".join(example.body.decode().split())
     if len(body) > _BODY_SHOWN:
         body = body[:_BODY_SHOWN] + " …"

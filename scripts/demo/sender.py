@@ -10,8 +10,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from scripts.demo.traffic import API_KEY, CLICK, LEAD, Click, lead
-from scripts.demo.vendors import Example
+from scripts.demo.traffic import API_KEY, CLICK, LEAD, DemoClick, lead
+from scripts.demo.vendors import VendorRequest
 
 CONNECTIONS: Final = 64
 TROUBLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -96,7 +96,7 @@ async def session(url: str) -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-async def send_example(http: aiohttp.ClientSession, example: Example) -> Answer:
+async def send_example(http: aiohttp.ClientSession, example: VendorRequest) -> Answer:
     """Send it byte for byte. Raises what aiohttp raises."""
     async with http.request(
         example.method, example.path, data=example.body or None, headers=example.headers
@@ -116,13 +116,13 @@ class Sender:
         self._forward = {"X-Reftide-Forward": forward}
         self._tally = tally
 
-    async def send(self, clicks: Iterator[Click]) -> None:
+    async def send(self, clicks: Iterator[DemoClick]) -> None:
         """Return when everything has its answer, or none."""
         async with asyncio.TaskGroup() as group:
             for _ in range(CONNECTIONS):
                 group.create_task(self._send(clicks))
 
-    async def _send(self, clicks: Iterator[Click]) -> None:
+    async def _send(self, clicks: Iterator[DemoClick]) -> None:
         for click in clicks:
             token: str | None = None
             headers = {**click.headers, **self._forward}
@@ -134,7 +134,7 @@ class Sender:
             if click.has_lead:
                 await self._lead(click, token)
 
-    async def _lead(self, click: Click, token: str | None) -> None:
+    async def _lead(self, click: DemoClick, token: str | None) -> None:
         if token is None:
             self._tally.skipped += 1
             return

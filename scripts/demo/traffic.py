@@ -36,7 +36,7 @@ _REFERRERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Click:
+class DemoClick:
     """A click to send; `times` is 2 where it is sent again under one Idempotency-Key."""
 
     number: int
@@ -46,7 +46,9 @@ class Click:
     has_lead: bool
 
 
-def clicks(run: str, codes: Sequence[str], count: int, seed: int) -> Iterator[Click]:
+def clicks(
+    run: str, codes: Sequence[str], count: int, seed: int
+) -> Iterator[DemoClick]:
     """So many clicks of a run; the n-th code is clicked 1/n as often as the first."""
     draw = Random(seed)  # noqa: S311 -- nothing here is a secret
     everybody, networks = agents(), addresses()
@@ -60,7 +62,7 @@ def clicks(run: str, codes: Sequence[str], count: int, seed: int) -> Iterator[Cl
         page = draw.choice(_PAGES)
         is_twice = number % _TWICE_EVERY == 0
         key = {"Idempotency-Key": f"{run}-{number}"} if is_twice else {}
-        yield Click(
+        yield DemoClick(
             number=number,
             headers={
                 "Content-Type": "application/json",
@@ -81,7 +83,7 @@ def clicks(run: str, codes: Sequence[str], count: int, seed: int) -> Iterator[Cl
         )
 
 
-def lead(run: str, click: Click, click_id: str) -> Mapping[str, Any]:
+def lead(run: str, click: DemoClick, click_id: str) -> Mapping[str, Any]:
     """The body of the lead that follows a click, as a shop's server reports it."""
     customer = f"{run}-{click.number}"
     return {

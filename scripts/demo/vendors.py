@@ -11,7 +11,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class VendorRequest:
     """One request, sent to our own edge instead of the vendor's host."""
 
     vendor: str
@@ -32,9 +32,9 @@ class Example:
 
 def _bricqs(
     what: str, method: str, path: str, headers: Mapping[str, str], file: str = ""
-) -> Example:
+) -> VendorRequest:
     at = f"/api/v1/referrals/{path}"
-    return Example("Bricqs", what, method, at, headers, file or None)
+    return VendorRequest("Bricqs", what, method, at, headers, file or None)
 
 
 _JSON: Final = {"Content-Type": "application/json"}
@@ -46,11 +46,13 @@ _ALICE: Final = "/api/v1/referral/click/alice123"
 
 #: A later dialect adds its example here.
 EXAMPLES: Final = (
-    Example("Affitor", "Track Click", "POST", _CLICK, _JSON, "affitor-click.json"),
-    Example(
+    VendorRequest(
+        "Affitor", "Track Click", "POST", _CLICK, _JSON, "affitor-click.json"
+    ),
+    VendorRequest(
         "Refport", "Track Lead", "POST", _LEAD, _BEARER | _JSON, "refport-lead.json"
     ),
-    Example("bio.re", "Track Referral Click", "POST", _ALICE, {}),
+    VendorRequest("bio.re", "Track Referral Click", "POST", _ALICE, {}),
     _bricqs(
         "Generate Referral Code",
         "POST",

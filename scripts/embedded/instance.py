@@ -19,7 +19,7 @@ import orjson
 
 from scripts.embedded.errors import EmbeddedError, explained
 from scripts.embedded.layout import (
-    Layout,
+    DataDirectory,
     clear_runtime,
     lay_out,
     make_runtime,
@@ -136,7 +136,9 @@ class Embedded:
             self.publish()
             self._held = stack.pop_all()
 
-    def _start_servers(self, layout: Layout, held: int, stack: ExitStack) -> None:
+    def _start_servers(
+        self, layout: DataDirectory, held: int, stack: ExitStack
+    ) -> None:
         options = self._options
         valkey, postgres = Valkey(layout, options), Postgres(layout, options)
         self.redis_url, self.database_url = valkey.url, postgres.url

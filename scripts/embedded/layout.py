@@ -49,7 +49,7 @@ _ROOTS = 0o710
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DataDirectory:
     """Paths of one data directory, and the account its servers run as."""
 
     data: Path
@@ -67,7 +67,7 @@ class Layout:
         return self.runtime / server
 
 
-def lay_out(data: Path) -> Layout:
+def lay_out(data: Path) -> DataDirectory:
     """Make what is missing of the data directory and say where everything is.
 
     The layout has no account yet; see `with_account`.
@@ -81,10 +81,10 @@ def lay_out(data: Path) -> Layout:
         data = data.resolve()
         (data / "log").mkdir(mode=0o700, exist_ok=True)
         bequeath(data / "log", data)
-        return Layout(data, _runtime(data), None)
+        return DataDirectory(data, _runtime(data), None)
 
 
-def with_account(layout: Layout) -> Layout:
+def with_account(layout: DataDirectory) -> DataDirectory:
     """Choose who the servers run as; no server may run on the data directory yet."""
     with explained(f"prepare the data directory {layout.data}"):
         account = service_account(layout.data)
@@ -109,7 +109,7 @@ def _runtime(data: Path) -> Path:
     return chosen if fits and _PLAIN_PATH.fullmatch(str(chosen)) else Path("/tmp", name)  # noqa: S108 - checked by make_runtime
 
 
-def make_runtime(layout: Layout) -> None:
+def make_runtime(layout: DataDirectory) -> None:
     """Make the folder for sockets; `EmbeddedError` when it is somebody else's."""
     runtime = layout.runtime
     with explained(f"prepare the folder for sockets {runtime}"):
@@ -126,7 +126,7 @@ def make_runtime(layout: Layout) -> None:
             layout.near.symlink_to(layout.data)
 
 
-def _check_ours(layout: Layout) -> None:
+def _check_ours(layout: DataDirectory) -> None:
     found = layout.runtime.lstat()
     owners = (os.geteuid(), layout.data.stat().st_uid)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
@@ -136,12 +136,12 @@ def _check_ours(layout: Layout) -> None:
         )
 
 
-def clear_runtime(layout: Layout) -> None:
+def clear_runtime(layout: DataDirectory) -> None:
     """Leave nothing in a folder for temporary files; all of it is made anew."""
     shutil.rmtree(layout.runtime, ignore_errors=True)
 
 
-def fresh_sockets(layout: Layout, server: str) -> Path:
+def fresh_sockets(layout: DataDirectory, server: str) -> Path:
     """Make an empty folder for the sockets of a server that is not running."""
     folder = layout.sockets(server)
     with explained(f"prepare the folder for sockets {folder}"):
@@ -150,7 +150,7 @@ def fresh_sockets(layout: Layout, server: str) -> Path:
     return folder
 
 
-def open_log(layout: Layout, path: Path) -> int:
+def open_log(layout: DataDirectory, path: Path) -> int:
     """Open a log to append to; one that has grown is put aside first."""
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_suffix(".old"))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from scripts.embedded.errors import EmbeddedError, explained
-from scripts.embedded.layout import Layout
+from scripts.embedded.layout import DataDirectory
 from scripts.embedded.privileges import bequeath
 
 _CONTENDED_S = 0.3
@@ -48,7 +48,7 @@ class Lock:
         os.close(self.descriptor)
 
 
-def own(layout: Layout) -> Lock:
+def own(layout: DataDirectory) -> Lock:
     """Become the one owner of the data directory.
 
     Tries for a moment, since `is_owned` takes the same lock in passing.
@@ -67,7 +67,7 @@ def own(layout: Layout) -> Lock:
     return lock
 
 
-def await_servers(layout: Layout, seconds: float) -> Lock:
+def await_servers(layout: DataDirectory, seconds: float) -> Lock:
     """Wait until no server of an earlier owner runs any more, and keep it so."""
     lock = Lock(layout.data / "servers.lock")
     if lock.take(seconds):

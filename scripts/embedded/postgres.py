@@ -17,7 +17,7 @@ import asyncpg
 from scripts.embedded import binaries
 from scripts.embedded.child import Command
 from scripts.embedded.errors import EmbeddedError, explained
-from scripts.embedded.layout import Layout, fresh_sockets, read_secret
+from scripts.embedded.layout import DataDirectory, fresh_sockets, read_secret
 from scripts.embedded.privileges import (
     make_folder,
     sync_folder,
@@ -51,7 +51,7 @@ class Postgres:
     key = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
-    def __init__(self, layout: Layout, options: Options) -> None:
+    def __init__(self, layout: DataDirectory, options: Options) -> None:
         self._layout = layout
         self._options = options
         self._folder = layout.near / self.key

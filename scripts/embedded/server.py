@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 from scripts.embedded.child import Child, Command
 from scripts.embedded.errors import EmbeddedError, explain, explained
-from scripts.embedded.layout import Layout, open_log
+from scripts.embedded.layout import DataDirectory, open_log
 
 _GIB = 1 << 30
 # What PostgreSQL says when sessions of a killed postmaster have not noticed yet.
@@ -69,7 +69,7 @@ class State(Enum):
     READY = "ready"
 
 
-class Kind(Protocol):
+class ServerKind(Protocol):
     """What makes a server a Valkey or a PostgreSQL."""
 
     name: str
@@ -92,7 +92,9 @@ class Server:
     `held` is the descriptor of the lock that the process keeps while it runs.
     """
 
-    def __init__(self, kind: Kind, layout: Layout, options: Options, held: int) -> None:
+    def __init__(
+        self, kind: ServerKind, layout: DataDirectory, options: Options, held: int
+    ) -> None:
         self.name = kind.name
         self.log = layout.data / "log" / f"{kind.key}.log"
         self._kind = kind

@@ -8,7 +8,7 @@ from redis import BusyLoadingError, Redis, RedisError
 
 from scripts.embedded import binaries
 from scripts.embedded.child import Command
-from scripts.embedded.layout import Layout, fresh_sockets, read_secret
+from scripts.embedded.layout import DataDirectory, fresh_sockets, read_secret
 from scripts.embedded.privileges import make_folder, write_privately
 from scripts.embedded.server import Options, State
 
@@ -22,7 +22,7 @@ class Valkey:
     key = "valkey"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, layout: Layout, options: Options) -> None:
+    def __init__(self, layout: DataDirectory, options: Options) -> None:
         self._layout = layout
         self._options = options
         self._socket = layout.sockets(self.key) / "valkey.sock"

@@ -17,7 +17,7 @@ _Run = TypeVar("_Run", bound=Callable[..., Awaitable[Any]])
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class NounField:
     """A value that actions take. One that is not given is None, or its default.
 
     A switch is written as a word that turns it on; one without a default has another word
@@ -50,7 +50,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class NounFacts:
     """One row as names and values, then the rows that it holds under some names.
 
     `title` is filled in from the row. `note` makes a last line of what was given;
@@ -64,7 +64,7 @@ class Facts:
 
 
 #: The last is a sentence: filled in from the row, or made of it.
-Shows = Table | Facts | str | Callable[[Row], str]
+Shows = Table | NounFacts | str | Callable[[Row], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Action:
 
     verb: str
     run: Callable[..., Awaitable[Any]]
-    fields: Mapping[str, Field]
+    fields: Mapping[str, NounField]
     changes: tuple[str, ...]
     shows: Shows
     is_sealing: bool = False
@@ -95,7 +95,7 @@ class Noun:
     """A group of actions on one kind of thing, and what their fields mean for it."""
 
     def __init__(
-        self, name: str, about: str, examples: str, /, **fields: Field
+        self, name: str, about: str, examples: str, /, **fields: NounField
     ) -> None:
         self.name = name
         self.help = about
@@ -140,7 +140,7 @@ class Noun:
             for name, field in action.fields.items()
         }
 
-    def _field(self, word: str) -> Field:
+    def _field(self, word: str) -> NounField:
         found = self._fields[_key(word)]
         is_argument = word.isupper()
         return replace(
@@ -150,7 +150,7 @@ class Noun:
         )
 
 
-def _parsed(name: str, field: Field, text: str) -> Any:
+def _parsed(name: str, field: NounField, text: str) -> Any:
     said = name.replace("_", " ").capitalize()
     if len(text) > _LONGEST:
         raise UsageProblem(f"{said} is too long.", f"write {_LONGEST} characters.")
@@ -172,16 +172,20 @@ def _key(word: str) -> str:
 
 #: What a field means unless a noun says otherwise.
 _SHARED: Final = {
-    "after": Field("Go on behind this one: its id.", parsers.uuid, "ID"),
-    "code": Field(),
-    "domain": Field("The domain that the code is on.", parsers.domain),
-    "limit": Field("At most so many.", parsers.whole(1, 10_000), "N", default=100),
-    "name": Field("What people call it."),
-    "new_code": Field("A new code.", parsers.code, "CODE", option="code"),
-    "partner": Field("A partner's code.", metavar="CODE"),
-    "program": Field("A program's number.", parsers.program_number, "N"),
-    "public_id": Field("What answers show; made up by default.", parsers.code, "ID"),
-    "subject": Field(),
-    "url": Field("Where it leads.", parsers.url),
-    "workspace": Field("Whose; needed only where there are several.", metavar="NAME"),
+    "after": NounField("Go on behind this one: its id.", parsers.uuid, "ID"),
+    "code": NounField(),
+    "domain": NounField("The domain that the code is on.", parsers.domain),
+    "limit": NounField("At most so many.", parsers.whole(1, 10_000), "N", default=100),
+    "name": NounField("What people call it."),
+    "new_code": NounField("A new code.", parsers.code, "CODE", option="code"),
+    "partner": NounField("A partner's code.", metavar="CODE"),
+    "program": NounField("A program's number.", parsers.program_number, "N"),
+    "public_id": NounField(
+        "What answers show; made up by default.", parsers.code, "ID"
+    ),
+    "subject": NounField(),
+    "url": NounField("Where it leads.", parsers.url),
+    "workspace": NounField(
+        "Whose; needed only where there are several.", metavar="NAME"
+    ),
 }

@@ -17,7 +17,7 @@ import click
 
 from scripts.embedded.child import Child, Command
 from scripts.embedded.errors import EmbeddedError, explained, tail
-from scripts.embedded.layout import Layout, open_log
+from scripts.embedded.layout import DataDirectory, open_log
 from scripts.embedded.server import ending
 
 Say = Callable[[str], None]
@@ -200,4 +200,4 @@ def _open(log: Path | None) -> int:
     if log is None:
         return os.dup(sys.stderr.fileno())
     data = log.parent.parent
-    return open_log(Layout(data, data, account=None), log)
+    return open_log(DataDirectory(data, data, account=None), log)

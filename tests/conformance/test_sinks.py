@@ -15,7 +15,7 @@ from ingest.contracts.variables import Variables
 from ingest.core.values import Overloaded
 from ingest.durable.degradation import Degradation
 from ingest.durable.servers import one_server
-from ingest.durable.sink import Sink
+from ingest.durable.sink import DurableSink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream
@@ -29,7 +29,7 @@ SHARDS = 3
 class Stage(Protocol):
     """A sink, what it holds, and its trouble."""
 
-    sink: MemorySink | Sink
+    sink: MemorySink | DurableSink
 
     async def entries(self) -> list[bytes]: ...
     async def fill_up(self) -> None: ...
@@ -62,7 +62,7 @@ class RedisStage:
         home = SpoolDirectory(root, lambda _: None)
         self.spool = Spool(home, most_bytes=most_bytes, clock=time.monotonic)
         spooling = Spooling.load(Variables({}))
-        self.sink = Sink(
+        self.sink = DurableSink(
             self.stream,
             self.spool,
             Degradation(spooling),

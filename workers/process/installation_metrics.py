@@ -36,7 +36,7 @@ _EVERY_SECONDS: Final = 5.0
 
 
 @dataclass(kw_only=True)
-class Sampler:
+class InstallationSampler:
     """Reads both servers; a failed sample leaves the last figures and their age.
 
     `clock` is in Unix milliseconds.

@@ -58,7 +58,7 @@ class LeasedEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RefusedAgain:
     """An entry that is refused again, and why."""
 
     leased: LeasedEntry
@@ -105,14 +105,14 @@ async def mark_redriven(
 
 
 async def mark_failed(
-    connection: Connection, page: Iterable[Failure], who: str
+    connection: Connection, page: Iterable[RefusedAgain], who: str
 ) -> None:
     """Store why entries are refused again."""
     if failed := columns(map(_columns, page)):
         await connection.execute(_SQL["marks_failed"], *failed, who)
 
 
-def _columns(failure: Failure) -> tuple[object, ...]:
+def _columns(failure: RefusedAgain) -> tuple[object, ...]:
     rejected = failure.rejected
     return (
         failure.leased.id,

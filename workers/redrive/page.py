@@ -17,7 +17,7 @@ from workers.postgres.database import (
     transaction,
 )
 from workers.redrive import marks
-from workers.redrive.marks import Failure, LeasedEntry
+from workers.redrive.marks import LeasedEntry, RefusedAgain
 from workers.resolve.generated_links import generate
 
 _PAGE: Final = 200
@@ -38,7 +38,7 @@ class _Page:
     #: The version of the suppressions used.
     version: int
     rows: Sequence[Row] = ()
-    failures: Sequence[Failure] = ()
+    failures: Sequence[RefusedAgain] = ()
 
 
 class Redriver:
@@ -110,7 +110,7 @@ class Redriver:
         await generate(self.pipeline.pool, envelopes, self.pipeline.new_id)
         rows, unresolvable = await self.pipeline.place(found.sealed)
         failures = [
-            Failure(by_entry[rejected.delivery.entry], rejected)
+            RefusedAgain(by_entry[rejected.delivery.entry], rejected)
             for rejected in (*found.rejections, *unresolvable)
         ]
         failures += [_newer_failure(by_entry[entry]) for entry in found.newer]
@@ -163,7 +163,7 @@ class Redriver:
         self, leased: LeasedEntry, rejected: RejectedEntry
     ) -> RedriveOutcome:
         version = await self.pipeline.suppressions.ready(self.pipeline.pool)
-        page = _Page([leased], version, failures=[Failure(leased, rejected)])
+        page = _Page([leased], version, failures=[RefusedAgain(leased, rejected)])
         return await self._commit(page)
 
 
@@ -172,6 +172,6 @@ def _is_crash_loop(leased: LeasedEntry) -> bool:
     return leased.tries > (1 if leased.reason == "crash_loop" else _MAX_TRIES)
 
 
-def _newer_failure(leased: LeasedEntry) -> Failure:
+def _newer_failure(leased: LeasedEntry) -> RefusedAgain:
     detail = "an envelope of a later release: upgrade the workers"
-    return Failure(leased, leased.rejected(leased.reason, detail))
+    return RefusedAgain(leased, leased.rejected(leased.reason, detail))

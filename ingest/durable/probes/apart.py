@@ -7,15 +7,14 @@ from functools import partial
 from redis.asyncio import Redis
 
 from ingest.contracts.placement.layout import Layout
-from ingest.contracts.placement.streams_url import StreamServers as Addresses
-from ingest.contracts.placement.streams_url import place_of
+from ingest.contracts.placement.streams_url import StreamServers, place_of
 from ingest.contracts.variables import Replicas
 from ingest.durable.probes.cluster import ClusterWatch, SlotSource
 from ingest.durable.probes.server_probe import ServerProbes, Watched
 from ingest.durable.servers import (
+    AppendServer,
+    AppendServers,
     Breakers,
-    StreamServer,
-    StreamServers,
     server_at,
     several_servers,
 )
@@ -23,7 +22,7 @@ from ingest.redis_io.client import RedisBreaker, connect
 from ingest.redis_io.replicated import patience
 
 
-def breakers_of(servers: StreamServers, streams: Addresses) -> Breakers:
+def breakers_of(servers: AppendServers, streams: StreamServers) -> Breakers:
     """Those that are open while no event can be appended."""
     if len(servers.servers) == 1 and not streams.is_cluster:
         return servers.servers[0].breakers
@@ -31,8 +30,8 @@ def breakers_of(servers: StreamServers, streams: Addresses) -> Breakers:
 
 
 async def reached_servers(
-    streams: Addresses, layout: Layout, home: Redis, replicas: Replicas
-) -> StreamServers:
+    streams: StreamServers, layout: Layout, home: Redis, replicas: Replicas
+) -> AppendServers:
     """The servers for somebody who is there for a moment, and probes none."""
     servers = several_servers(streams, layout, home, replicas)
     if streams.is_cluster:
@@ -47,7 +46,7 @@ class StreamsApart:
     """Servers that only streams are on."""
 
     def __init__(
-        self, streams: Addresses, watched: Watched, replicas: Replicas
+        self, streams: StreamServers, watched: Watched, replicas: Replicas
     ) -> None:
         """Unconnected."""
         self._streams = streams
@@ -80,17 +79,17 @@ class StreamsApart:
             await asyncio.wait([self._following])
         await self._probes.stop()
 
-    def _connected(self, url: str, shards: Sequence[int]) -> StreamServer:
+    def _connected(self, url: str, shards: Sequence[int]) -> AppendServer:
         server = server_at(url, shards, self._replicas)
         self._probe(url, server, None)
         return server
 
-    def _probe(self, url: str, server: StreamServer, place: bytes | None) -> None:
+    def _probe(self, url: str, server: AppendServer, place: bytes | None) -> None:
         # Nobody waits for the probe's connection, which replicas may hold up.
         client = connect(url, connections=1, answer_within=patience(self._replicas))
         self._probes.add(client, server, place)
 
-    async def _leave(self, server: StreamServer) -> None:
+    async def _leave(self, server: AppendServer) -> None:
         await self._probes.remove(server)
         await server.line.stop()
         await server.client.aclose()

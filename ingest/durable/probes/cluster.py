@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.placement.cluster import QUESTIONS, Node, SlotTable, slot_table
 from ingest.contracts.placement.streams_url import node_of, url_at
-from ingest.durable.servers import StreamServer, StreamServers
+from ingest.durable.servers import AppendServer, AppendServers
 from ingest.redis_io.client import REDIS_ERRORS, connect
 
 _EVERY_SECONDS: Final = 1.0
@@ -65,19 +65,19 @@ class ClusterWatch:
     def __init__(
         self,
         source: SlotSource,
-        servers: StreamServers,
-        connected: Callable[[str, Sequence[int]], StreamServer],
+        servers: AppendServers,
+        connected: Callable[[str, Sequence[int]], AppendServer],
     ) -> None:
         """`connected` gives the server of a URL, which has these shards."""
         self._source = source
         self._servers = servers
         self._connected = connected
-        self._by_node: dict[Node, StreamServer] = {}
+        self._by_node: dict[Node, AppendServer] = {}
         self._is_sought = asyncio.Event()
         self._is_stopping = False
         servers.seek = self._is_sought.set
 
-    async def run(self, leave: Callable[[StreamServer], Awaitable[None]]) -> None:
+    async def run(self, leave: Callable[[AppendServer], Awaitable[None]]) -> None:
         """Follow the cluster until stopped; `leave` gets servers that have no shard any more."""
         while not self._is_stopping:
             for server in await self.look():
@@ -95,7 +95,7 @@ class ClusterWatch:
         self._is_stopping = True
         self._is_sought.set()
 
-    async def look(self) -> Sequence[StreamServer]:
+    async def look(self) -> Sequence[AppendServer]:
         """Ask once; the servers that have no shard any more."""
         table = await self._source.ask()
         if table is None:

@@ -21,7 +21,7 @@ from ingest.durable.degradation import Degradation, Pressure
 from ingest.durable.probes.epochs import EpochReader
 from ingest.durable.probes.pressure import look
 from ingest.durable.probes.recovery import BreakerKeeper
-from ingest.durable.servers import StreamServer, StreamServers
+from ingest.durable.servers import AppendServer, AppendServers
 from ingest.redis_io.client import REDIS_ERRORS, describe_error
 from ingest.redis_io.replicated import confirmation, shortfall
 from ingest.redis_io.rights import ask_rights
@@ -70,7 +70,7 @@ class ServerProbe:
     def __init__(
         self,
         redis: Redis,
-        server: StreamServer,
+        server: AppendServer,
         watched: "Watched",
         place: bytes | None,
     ) -> None:
@@ -190,7 +190,7 @@ class Watched(NamedTuple):
     is closed as soon as the server answers.
     """
 
-    servers: StreamServers
+    servers: AppendServers
     comparisons: Comparisons
     pressures: Pressures
     can_spool: Callable[[], bool]
@@ -204,13 +204,13 @@ class ServerProbes:
         self._name: str | None = None
         self._tasks: dict[ServerProbe, asyncio.Task[None] | None] = {}
 
-    def add(self, redis: Redis, server: StreamServer, place: bytes | None) -> None:
+    def add(self, redis: Redis, server: AppendServer, place: bytes | None) -> None:
         """Probe one more server, from the start on."""
         probe = ServerProbe(redis, server, self.watched, place)
         self._tasks[probe] = None
         self._run(probe)
 
-    async def remove(self, server: StreamServer) -> None:
+    async def remove(self, server: AppendServer) -> None:
         """Return after the current probe of a server, which is its last."""
         for probe in [each for each in self._tasks if each.server is server]:
             task = self._tasks.pop(probe)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from uuid_utils.compat import uuid7
 
 from ingest.durable.spool.files import Files, OsFiles
-from ingest.durable.spool.records import SpoolItem, Tally
+from ingest.durable.spool.records import SpoolItem, SpoolTally
 from ingest.durable.spool.store import SUFFIX, SpoolDamaged, SpoolStore
 
 _LOCK: Final = "lock"
@@ -181,7 +181,7 @@ def contents(folder: Path) -> Iterator[SpoolItem]:
         store.remove({one.place for one in kept})
 
 
-def tally(folder: Path) -> Tally:
+def tally(folder: Path) -> SpoolTally:
     """How much is in a store, without its lock; raises OSError. See `SpoolStore.tally`."""
     return SpoolStore(_ReadOnlyFiles(), folder, lambda _: None).tally()
 

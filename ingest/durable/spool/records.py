@@ -32,14 +32,14 @@ class SpoolRecord(NamedTuple):
     item: SpoolItem
 
 
-class Damage(NamedTuple):
+class DamagedBytes(NamedTuple):
     """Bytes that are not a record."""
 
     start: int
     end: int
 
 
-class Tally(NamedTuple):
+class SpoolTally(NamedTuple):
     """How many records, the bytes of their payloads, and the id of the first."""
 
     events: int
@@ -53,14 +53,14 @@ def encode(item: SpoolItem) -> bytes:
     return head + item.payload
 
 
-def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
+def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | DamagedBytes]:
     """The records in bytes read from `offset`, and damaged bytes between them."""
     at = 0
     while at < len(raw):
         record = _record_at(raw, at)
         if record is None:
             mark = _next_record(raw, at + 1)
-            yield Damage(offset + at, offset + mark)
+            yield DamagedBytes(offset + at, offset + mark)
             at = mark
         else:
             start, end, item = record
@@ -68,7 +68,7 @@ def scan(raw: bytes, offset: int = 0) -> Iterator[SpoolRecord | Damage]:
             at = end
 
 
-def tally(raw: bytes) -> Tally:
+def tally(raw: bytes) -> SpoolTally:
     """Of the records in bytes, by their heads: several times as fast as `scan`.
 
     A payload that is damaged counts; it is left out when it is sent.
@@ -83,7 +83,7 @@ def tally(raw: bytes) -> Tally:
             continue
         first = first or raw_id
         events, size, at = events + 1, size + length, end
-    return Tally(events, size, UUID(bytes=first) if first else None)
+    return SpoolTally(events, size, UUID(bytes=first) if first else None)
 
 
 def _next_record(raw: bytes, at: int) -> int:

@@ -16,10 +16,10 @@ from zlib import crc32
 
 from ingest.durable.spool.files import Files
 from ingest.durable.spool.records import (
-    Damage,
+    DamagedBytes,
     SpoolItem,
     SpoolRecord,
-    Tally,
+    SpoolTally,
     encode,
     scan,
     tally,
@@ -90,7 +90,7 @@ class SpoolStore:
     def is_empty(self) -> bool:
         return not self._sizes
 
-    def tally(self) -> Tally:
+    def tally(self) -> SpoolTally:
         """What waits; of more than 64 MiB it is an estimate."""
         events = size = counted = left = 0
         first = None
@@ -106,7 +106,7 @@ class SpoolStore:
             events, size = events + found.events, size + found.bytes
             counted, first = counted + end - start, first or found.first
         share = 1 + left / counted if counted else 1
-        return Tally(round(events * share), round(size * share), first)
+        return SpoolTally(round(events * share), round(size * share), first)
 
     def append(self, items: Sequence[SpoolItem], room: int) -> None:
         """Write and sync events, all or none; SpoolFull if they need more than `room` bytes.
@@ -160,7 +160,7 @@ class SpoolStore:
         raw = self._files.read(self._path(number), start, self._sizes[number])
         end = start + len(raw)
         if end < self._sizes[number]:  # it was truncated
-            self._note(number, Damage(end, self._sizes[number]))
+            self._note(number, DamagedBytes(end, self._sizes[number]))
             self._sizes[number] = end
         for found in scan(raw, start):
             if isinstance(found, SpoolRecord):
@@ -171,7 +171,7 @@ class SpoolStore:
                 self._note(number, found)
         self._read_to = SpoolPosition(number, end)
 
-    def _note(self, number: int, damage: Damage) -> None:
+    def _note(self, number: int, damage: DamagedBytes) -> None:
         path = self._path(number)
         with suppress(OSError):  # then it is reported again after a restart
             self._files.replace(path.with_suffix(_DAMAGED), b"")

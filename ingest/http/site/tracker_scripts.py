@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from ingest.browser.scripts import Name, Script, released, script
+from ingest.browser.scripts import BuiltScript, Name, released, script
 
 #: Pages of any origin may load them, also where they isolate themselves.
 _HEADERS: Final = {
@@ -44,7 +44,7 @@ def routes() -> Iterator[web.RouteDef]:
         yield web.get(found.path, partial(_serve, found, _FOR_EVER))
 
 
-async def _serve(found: Script, keep: str, request: web.Request) -> web.Response:
+async def _serve(found: BuiltScript, keep: str, request: web.Request) -> web.Response:
     response = web.Response(
         content_type="text/javascript",
         charset="utf-8",

@@ -29,8 +29,8 @@ ENTRANCES: Final = (
     ("ingest.plain", "PlainRoute", "answer"),
 )
 SINKS: Final = (
-    ("ingest.durable.sink", "Sink", "offer"),
-    ("ingest.durable.sink", "Sink", "append"),
+    ("ingest.durable.sink", "DurableSink", "offer"),
+    ("ingest.durable.sink", "DurableSink", "append"),
     ("ingest.sink", "Sink", "append"),
 )
 _WARM: Final = 200

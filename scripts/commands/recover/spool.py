@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from ingest.contracts.placement.layout import Layout
 from ingest.durable.probes.apart import reached_servers
-from ingest.durable.servers import StreamServers, one_server
+from ingest.durable.servers import AppendServers, one_server
 from ingest.durable.spool.directory import LockedSpool, SpoolDirectory, spool_of
 from ingest.durable.spool.store import SpoolDamaged
 from ingest.durable.stream import PendingAppend, Stream
@@ -106,7 +106,7 @@ async def drain(environment: Environment, directory: Path, rate: int) -> Report:
 
 async def _servers(
     environment: Environment, home: Redis, layout: Layout
-) -> StreamServers:
+) -> AppendServers:
     streams, replicas = environment.streams(), environment.replicas()
     if streams.are_apart:
         return await reached_servers(streams, layout, home, replicas)

@@ -9,7 +9,7 @@ from scripts.control.resources import own, resource
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
 from scripts.services import parsers
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 
 #: Our kinds of events by Affitor's.
 _KINDS: Final = {"click": ["click"], "lead": ["lead"], "conversion": ["sale", "refund"]}
@@ -19,11 +19,11 @@ _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 FIELDS: Final = {
-    "page": Field("From 1 on.", parsers.whole(1, 10_000), default=1),
-    "pageSize": Field("Events of a page.", parsers.whole(1, 100), default=25),
-    "eventType": Field("Of which kind; all by default.", choices=tuple(_KINDS)),
-    "dateFrom": Field("From then on.", times.date, default=_FIRST),
-    "dateTo": Field("Before then.", times.date, default=_LAST),
+    "page": NounField("From 1 on.", parsers.whole(1, 10_000), default=1),
+    "pageSize": NounField("Events of a page.", parsers.whole(1, 100), default=25),
+    "eventType": NounField("Of which kind; all by default.", choices=tuple(_KINDS)),
+    "dateFrom": NounField("From then on.", times.date, default=_FIRST),
+    "dateTo": NounField("Before then.", times.date, default=_LAST),
 }
 
 

@@ -15,7 +15,7 @@ from scripts.control.vendors.dub import (
     switch_off,
     the_link,
 )
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 
 
 async def create_many(call: Call) -> Answer:
@@ -36,7 +36,9 @@ async def _created_or_refused(call: Call, body: Any) -> dict[str, Any]:
             "code": problem.code,
         }
     except UsageProblem as error:
-        code = "conflict" if isinstance(error, Taken) else "unprocessable_entity"
+        code = (
+            "conflict" if isinstance(error, AlreadyExists) else "unprocessable_entity"
+        )
         return {"link": body, "error": error.what, "code": code}
 
 

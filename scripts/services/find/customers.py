@@ -8,7 +8,7 @@ from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.find.events import EventFilter, page
 from scripts.services.find.people import the_person, traces_of
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/find/customers")
@@ -28,8 +28,8 @@ CUSTOMERS: Final = Noun(
     reftide customers show jane@example.com --workspace acme
     reftide events list --customer user_123 --kind sale
     """,
-    customer=Field(),
-    limit=Field("At most so many events.", parsers.whole(1, 1000), "N", default=20),
+    customer=NounField(),
+    limit=NounField("At most so many events.", parsers.whole(1, 1000), "N", default=20),
 )
 
 
@@ -41,7 +41,7 @@ def _shown(row: Row) -> Row:
 
 @CUSTOMERS.action(
     "CUSTOMER --workspace --limit",
-    Facts("Customer {id}", {"clicks": _CLICKS, "events": _EVENTS}, shown=_shown),
+    NounFacts("Customer {id}", {"clicks": _CLICKS, "events": _EVENTS}, shown=_shown),
 )
 async def show(
     connection: Connection, customer: str, workspace: str | None, limit: int

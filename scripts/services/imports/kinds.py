@@ -17,7 +17,7 @@ from scripts.services.administer.access.workspaces import Workspace
 from scripts.services.administer.catalogue import bulk_links
 from scripts.services.administer.catalogue.bulk_links import Outcome
 from scripts.services.administer.catalogue.partners import PARTNERS
-from scripts.services.noun import Field, Row
+from scripts.services.noun import NounField, Row
 from scripts.sql import statements
 
 _SQL: Final = statements("services/imports/imports")
@@ -39,7 +39,7 @@ class Lines(NamedTuple):
 class ImportKind:
     """What a line may say, and what imports lines: the outcomes are in the same order."""
 
-    fields: Mapping[str, Field]
+    fields: Mapping[str, NounField]
     upsert: Callable[[Lines], Awaitable[list[Outcome]]]
 
 
@@ -120,14 +120,14 @@ def _outcomes(
     return outcomes
 
 
-def _link_fields() -> dict[str, Field]:
+def _link_fields() -> dict[str, NounField]:
     fields = dict(bulk_links.FIELDS)
     code = fields.pop("new_code")
     external = replace(fields.pop("external_id"), is_required=True)
     return {"external_id": external, "code": replace(code, is_required=False), **fields}
 
 
-def _partner_fields() -> dict[str, Field]:
+def _partner_fields() -> dict[str, NounField]:
     [add] = [each for each in PARTNERS.actions if each.verb == "add"]
     names = ("name", "email", "image", "public_id")
     code = replace(add.fields["new_code"], is_required=True)
@@ -139,10 +139,10 @@ KINDS: Final[Mapping[str, ImportKind]] = {
     "partners": ImportKind(_partner_fields(), _partners),
     "clicks": ImportKind(
         {
-            "click_id": Field("As it was issued.", parsers.code, is_required=True),
-            "link": Field("Code or public id.", parsers.code, is_required=True),
-            "domain": Field("The link's.", parsers.domain),
-            "clicked_at": Field("When; now by default.", times.date),
+            "click_id": NounField("As it was issued.", parsers.code, is_required=True),
+            "link": NounField("Code or public id.", parsers.code, is_required=True),
+            "domain": NounField("The link's.", parsers.domain),
+            "clicked_at": NounField("When; now by default.", times.date),
         },
         _clicks,
     ),

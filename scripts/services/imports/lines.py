@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from scripts.errors import UsageProblem
-from scripts.services.noun import Field
+from scripts.services.noun import NounField
 
 
 class Line(NamedTuple):
@@ -24,7 +24,7 @@ def count_lines(path: Path) -> int:
 
 
 def read(
-    path: Path, fields: Mapping[str, Field], names: Mapping[str, str]
+    path: Path, fields: Mapping[str, NounField], names: Mapping[str, str]
 ) -> Iterator[Line]:
     """The lines of a file behind its header; a cell that is empty says nothing.
 
@@ -38,7 +38,7 @@ def read(
 def parse(
     source: str,
     text: Iterable[str],
-    fields: Mapping[str, Field],
+    fields: Mapping[str, NounField],
     names: Mapping[str, str],
 ) -> Iterator[Line]:
     """As `read` does; `source` is what errors call it."""
@@ -69,7 +69,7 @@ def _open(path: Path) -> TextIO:
 def _require(
     source: str,
     header: Sequence[str],
-    fields: Mapping[str, Field],
+    fields: Mapping[str, NounField],
     columns: Mapping[str, str],
 ) -> None:
     missing = [
@@ -93,7 +93,7 @@ def _require(
 def _line(
     number: int,
     row: Mapping[str, str | None],
-    fields: Mapping[str, Field],
+    fields: Mapping[str, NounField],
     columns: Mapping[str, str],
 ) -> Line:
     values: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def _line(
     return Line(number, values)
 
 
-def _value(field: Field, text: str) -> object:
+def _value(field: NounField, text: str) -> object:
     if "\0" in text:
         raise ValueError("it holds a null character")
     if field.is_switch:

@@ -9,7 +9,7 @@ import orjson
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/recover/erase")
@@ -27,8 +27,8 @@ ERASURES: Final = Noun(
     reftide erasures list
     reftide erasures show 01890a5d-ac96-774b-bcce-b302099a8057
     """,
-    erasure_id=Field("", parsers.uuid, "ID"),
-    limit=Field("At most so many.", parsers.whole(1, 10_000), "N", default=20),
+    erasure_id=NounField("", parsers.uuid, "ID"),
+    limit=NounField("At most so many.", parsers.whole(1, 10_000), "N", default=20),
 )
 _INNER: Final = {
     "archives": Table("host directory is_current lines swept_at", "Archives"),
@@ -45,7 +45,7 @@ async def list_(connection: Connection, limit: int) -> list[Row]:
     return await rows(connection, _SQL["list"], limit)
 
 
-@ERASURES.action("ERASURE_ID", Facts("Erasure {id}", _INNER, shown=_with_tables))
+@ERASURES.action("ERASURE_ID", NounFacts("Erasure {id}", _INNER, shown=_with_tables))
 async def show(connection: Connection, erasure_id: UUID) -> Row:
     """Show an erasure: what it found, what is left, and which archives are rewritten."""
     unknown = UsageProblem(

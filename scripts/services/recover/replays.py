@@ -22,7 +22,7 @@ from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.link_lookup import any_link
 from scripts.services.administer.catalogue.partners import the_partner
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 from scripts.times import unix_ms
 from workers.redis_io.stream_state import lag_of, read_stream
@@ -67,8 +67,8 @@ REPLAYS: Final = Noun(
     reftide replays list
     reftide replays pause 01890a5d-ac96-774b-bcce-b302099a8057
     """,
-    replay_id=Field("", parsers.uuid, "ID"),
-    limit=Field("At most so many.", parsers.whole(1, 10_000), "N", default=20),
+    replay_id=NounField("", parsers.uuid, "ID"),
+    limit=NounField("At most so many.", parsers.whole(1, 10_000), "N", default=20),
 )
 _COLUMNS: Final = (
     "id mode dry_run status scanned inserted changed unchanged quarantined refused"
@@ -83,7 +83,7 @@ async def list_(connection: Connection, limit: int) -> list[Row]:
     return await rows(connection, _SQL["list"], limit)
 
 
-@REPLAYS.action("REPLAY_ID", Facts("Replay {id}", shown=_in_words))
+@REPLAYS.action("REPLAY_ID", NounFacts("Replay {id}", shown=_in_words))
 async def show(connection: Connection, replay_id: UUID) -> Row:
     """Show a replay: what was asked for, how far it is, and its results."""
     found = await read(connection, replay_id)

@@ -14,7 +14,7 @@ from ingest.directory.unknown_codes import (
     ORIGINS,
     Sketch,
     UnknownCode,
-    UnknownCodes,
+    UnknownCodeCounts,
     keys_of,
     read_unknown_codes,
     week_of,
@@ -105,7 +105,7 @@ def test_a_flood_from_everywhere_is_bounded_and_hides_no_frequent_code() -> None
 
 
 async def test_counts_of_edges_and_weeks_add_up(redis: Redis, clock: _Clock) -> None:
-    began, edges = clock.now, [UnknownCodes(redis, clock) for _ in range(2)]
+    began, edges = clock.now, [UnknownCodeCounts(redis, clock) for _ in range(2)]
     for ago in (WEEK_MS, 0):
         clock.now = began - ago
         for edge in edges:
@@ -125,7 +125,7 @@ async def test_counts_of_edges_and_weeks_add_up(redis: Redis, clock: _Clock) -> 
 async def test_what_redis_does_not_take_is_written_later(
     redis: Redis, clock: _Clock
 ) -> None:
-    edge = UnknownCodes(redis, clock)
+    edge = UnknownCodeCounts(redis, clock)
     edge.count(None, "SUMER", None, None)
     ranks, _ = keys_of("public", week_of(clock.now))
     await redis.set(ranks, "of another kind")
@@ -141,7 +141,7 @@ async def test_what_redis_does_not_take_is_written_later(
 async def test_a_flood_of_random_codes_stays_bounded_and_expires(
     redis: Redis, clock: _Clock
 ) -> None:
-    edge = UnknownCodes(redis, clock)
+    edge = UnknownCodeCounts(redis, clock)
     clock.now -= 8 * HOUR_MS
     edge.count("go.example.com", "PROMO", WORKSPACE, None)
     for number in range(8 * CAPACITY):
@@ -165,7 +165,7 @@ async def test_in_redis_a_new_code_takes_the_place_of_the_least(
     redis: Redis, clock: _Clock, origin: str
 ) -> None:
     workspace = WORKSPACE if origin == "keyed" else None
-    edges = [UnknownCodes(redis, clock) for _ in range(40)]
+    edges = [UnknownCodeCounts(redis, clock) for _ in range(40)]
     for number, edge in enumerate(edges):
         for which in range(64):
             sender = UUID(int=which % 16) if workspace else None

@@ -1,6 +1,6 @@
 """The runbook, followed where events, counters or codes are wrong, or too many."""
 
-from ingest.directory.unknown_codes import UnknownCodes
+from ingest.directory.unknown_codes import UnknownCodeCounts
 from ingest.durable.edge_clock import unix_ms
 from tests.support.directory import (
     LINKS,
@@ -43,7 +43,7 @@ def test_a_code_is_mistyped(scene: Scene) -> None:
     scene.cli.fetch("update links set code = 'SUMMER' where id = $1", LINKS[0])
 
     async def happen(site: Site) -> None:
-        edge = UnknownCodes(site.redis, unix_ms)
+        edge = UnknownCodeCounts(site.redis, unix_ms)
         edge.count(None, "SUMER", None, None)
         await edge.write()
 

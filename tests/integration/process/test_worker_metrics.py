@@ -31,7 +31,7 @@ from workers.model.enrichment import Agent
 from workers.pipeline.pipeline import Pipeline
 from workers.postgres.database import Pool, open_pool
 from workers.process.admin import serve_admin
-from workers.process.installation_metrics import Sampler
+from workers.process.installation_metrics import InstallationSampler
 from workers.redis_io.connections import for_jobs
 from workers.redis_io.stream_state import COUNT_LIMIT
 from workers.stream.consumer import Outage
@@ -45,8 +45,10 @@ def valkey() -> Iterator[Valkey]:
         yield server
 
 
-def sampler_of(pool: Pool, redis: Redis, shards: int) -> Sampler:
-    return Sampler(pool=pool, redis=redis, shards=range(shards), clock=lambda: 0)
+def sampler_of(pool: Pool, redis: Redis, shards: int) -> InstallationSampler:
+    return InstallationSampler(
+        pool=pool, redis=redis, shards=range(shards), clock=lambda: 0
+    )
 
 
 async def test_a_worker_says_whether_it_records(valkey: Valkey) -> None:
@@ -181,7 +183,9 @@ async def test_sampling_goes_on_when_a_server_comes_back(
     name = "reftide_sampled_timestamp_seconds"
     now = 1000
     async with open_pool(database_url, size=2) as pool:
-        sampler = Sampler(pool=pool, redis=redis, shards=[0], clock=lambda: now)
+        sampler = InstallationSampler(
+            pool=pool, redis=redis, shards=[0], clock=lambda: now
+        )
         sampling = asyncio.create_task(sampler.keep_sampling(stop))
 
         async def is_sampled() -> bool:

@@ -18,7 +18,7 @@ from tests.support.workers.replaying import Site, a_site
 from tests.support.workers.working import is_acknowledged, working
 from workers.model.batch import ANONYMOUS, DATA_REASONS, Holder, Reason
 from workers.pipeline.pipeline import Pipeline
-from workers.process.installation_metrics import Sampler
+from workers.process.installation_metrics import InstallationSampler
 from workers.quarantine.budget import LEVELS, QuarantineBudget, largest_shares
 from workers.quarantine.quarantine import expire
 
@@ -142,7 +142,7 @@ async def test_a_code_and_a_network_take_less_of_it(clinic: Clinic) -> None:
         ("link", 40, 40, "- NEW"),
         ("sender", 10, 10, "198.51.100.0/24"),
     ] == [(each.level, each.kept, each.most, each.named) for each in shares]
-    sampler = Sampler(
+    sampler = InstallationSampler(
         pool=clinic.pool,
         redis=clinic.redis,
         shards=(),

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from ingest.contracts.clickid import KeyRing
 from ingest.contracts.directory import SWITCHES_KEY, DomainRecord, SwitchesRecord
 from ingest.contracts.envelope import CLICK
-from ingest.directory.unknown_codes import UnknownCodes
+from ingest.directory.unknown_codes import UnknownCodeCounts
 from tests.support.edge.redirecting import (
     DOMAIN,
     LINK,
@@ -332,7 +332,9 @@ async def test_unknown_codes_are_counted_but_no_path_of_the_edge_or_the_root(
 ) -> None:
     counted: list[tuple[str | None, str]] = []
     monkeypatch.setattr(
-        UnknownCodes, "count", lambda _, host, code, *__: counted.append((host, code))
+        UnknownCodeCounts,
+        "count",
+        lambda _, host, code, *__: counted.append((host, code)),
     )
 
     for target in ("/r/nobody", "/nobody", "/", "/favicon.ico", "/robots.txt", "/docs"):

@@ -34,7 +34,7 @@ from ingest.dialects.spec.events import ByClick, ByCode, Draft, Outcome
 from ingest.dialects.spec.refusal import Refusal
 from ingest.dialects.spec.requests import RawRequest, Reply
 from ingest.dialects.spec.routes import Credential, Dialect, Endpoint
-from ingest.directory.unknown_codes import UnknownCodes
+from ingest.directory.unknown_codes import UnknownCodeCounts
 from ingest.durable.edge_clock import EdgeClock
 from tests.support.edge.fakes import (
     CountingIds,
@@ -103,8 +103,8 @@ class Edge:
     store_email: StoreEmail = "encrypted"
     gpc: Gpc = "anonymous"
     shares: MarkShares = field(default_factory=MarkShares)
-    unknown_codes: UnknownCodes = field(
-        default_factory=lambda: UnknownCodes(Redis(), FixedClock())
+    unknown_codes: UnknownCodeCounts = field(
+        default_factory=lambda: UnknownCodeCounts(Redis(), FixedClock())
     )
 
     def __post_init__(self) -> None:

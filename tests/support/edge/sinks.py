@@ -22,7 +22,7 @@ from ingest.durable.former_edges import FormerEdges
 from ingest.durable.probes.pressure import Look
 from ingest.durable.probes.probe import RedisProbe
 from ingest.durable.servers import Breakers, one_server
-from ingest.durable.sink import Sink
+from ingest.durable.sink import DurableSink
 from ingest.durable.spool.directory import SpoolDirectory, contents, stores
 from ingest.durable.spool.spool import Spool
 from ingest.durable.stream import Stream
@@ -58,7 +58,7 @@ class Edge:
             clock=time.monotonic,
         )
         degradation = Degradation(spooling)
-        self.sink = Sink(
+        self.sink = DurableSink(
             self.stream,
             self.spool,
             degradation,

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from ingest.redirect.destination import may_lead, scheme_of
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import Workspace, choose, listing
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/domains")
@@ -21,14 +21,14 @@ DOMAINS: Final = Noun(
     reftide links add alice --domain go.example.com --program 1 --partner alice
     reftide domains set go.example.com --schemes mailto,tel,shopapp
     """,
-    after=Field("Go on behind this one.", parsers.domain, "DOMAIN"),
-    domain=Field(parse=parsers.domain),
-    schemes=Field(
+    after=NounField("Go on behind this one.", parsers.domain, "DOMAIN"),
+    domain=NounField(parse=parsers.domain),
+    schemes=NounField(
         "Besides http and https, where its links may lead; '' for nowhere else.",
         parsers.schemes,
         "NAME,…",
     ),
-    case_sensitive=Field(
+    case_sensitive=NounField(
         "Tell codes apart by small and capital letters.", is_switch=True
     ),
 )
@@ -40,7 +40,7 @@ DOMAINS: Final = Noun(
 async def add(connection: Connection, domain: str, workspace: str | None) -> Row:
     """Give DOMAIN codes of its own."""
     owner = await choose(connection, workspace)
-    known = Taken(f"{domain} is known already.", "see `reftide domains list`.")
+    known = AlreadyExists(f"{domain} is known already.", "see `reftide domains list`.")
     await required(connection, known, _SQL["add"], domain, owner.id)
     return await show(connection, domain)
 
@@ -71,7 +71,7 @@ listing(
 )
 
 
-@DOMAINS.action("DOMAIN", Facts("Domain {domain}"))
+@DOMAINS.action("DOMAIN", NounFacts("Domain {domain}"))
 async def show(connection: Connection, domain: str) -> Row:
     """Show whose DOMAIN is and how many links it has."""
     unknown = UsageProblem(

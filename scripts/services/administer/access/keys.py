@@ -8,11 +8,11 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from ingest.contracts import apikey
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, listing
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/keys")
@@ -77,30 +77,30 @@ KEYS: Final = Noun(
     reftide keys add --scopes track --secret - < key-of-the-old-system
     reftide keys revoke 01890a5d-ac96-774b-bcce-b302099a8057
     """,
-    key_id=Field(parse=parsers.uuid, metavar="ID"),
-    scopes=Field(
+    key_id=NounField(parse=parsers.uuid, metavar="ID"),
+    scopes=NounField(
         "What it may do: track, read, write, forward; of the control API links:read,"
         " links:write, stats:read; or * for everything. If it is publishable: publish,"
         " publish_sale.",
         _scopes,
         "S[,S]",
     ),
-    publishable=Field(
+    publishable=NounField(
         "A key for web pages, with the scope publish.", default=False, is_switch=True
     ),
-    origins=Field(
+    origins=NounField(
         "From where browsers may use a publishable key; https://*.shop.example stands for"
         " all subdomains, * for everywhere.",
         _origins,
         "ORIGIN[,ORIGIN]",
     ),
-    secret=Field(
+    secret=NounField(
         "Import a key that clients have already; - reads it from standard input.",
         parsers.secret,
         "KEY",
         may_be_piped=True,
     ),
-    with_revoked=Field(
+    with_revoked=NounField(
         "Revoked ones too.", default=False, option="all", is_switch=True
     ),
 )
@@ -114,7 +114,7 @@ async def known_as(connection: Connection, hashes: Sequence[bytes]) -> UUID | No
 
 @KEYS.action(
     "--scopes --publishable --origins --name --secret --workspace",
-    Facts("API key", note=_note),
+    NounFacts("API key", note=_note),
     is_sealing=True,
 )
 async def add(
@@ -142,7 +142,7 @@ async def add(
     if known or await connection.fetchval(_SQL["add"], *new) is None:
         # Another may have imported it since we looked.
         known = known or await known_as(connection, hashes)
-        raise Taken(
+        raise AlreadyExists(
             f"This key is known already, as {known}.",
             f"see `reftide keys show {known}`.",
         )
@@ -219,7 +219,7 @@ listing(
 )
 
 
-@KEYS.action("KEY_ID", Facts("API key"))
+@KEYS.action("KEY_ID", NounFacts("API key"))
 async def show(connection: Connection, key_id: UUID) -> Row:
     """Show what is known of a key, by its id."""
     unknown = UsageProblem(
@@ -228,7 +228,7 @@ async def show(connection: Connection, key_id: UUID) -> Row:
     return await required(connection, unknown, _SQL["one"], key_id)
 
 
-@KEYS.action("KEY_ID | --name --scopes --origins", Facts("API key"))
+@KEYS.action("KEY_ID | --name --scopes --origins", NounFacts("API key"))
 async def set_(
     connection: Connection,
     key_id: UUID,

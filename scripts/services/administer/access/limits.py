@@ -12,7 +12,7 @@ from ingest.redirect.dialects import REDIRECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services import parsers
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/limits")
@@ -65,7 +65,7 @@ LIMITS: Final = Noun(
     reftide limits set 01890a5d-ac96-774b-bcce-b302099a8057 60
     reftide limits clear refport.key
     """,
-    per_minute=Field(parse=parsers.whole(1, _MOST)),
+    per_minute=NounField(parse=parsers.whole(1, _MOST)),
 )
 
 
@@ -75,7 +75,7 @@ async def list_(connection: Connection) -> list[Row]:
     return await _limits(connection)
 
 
-@LIMITS.action("SUBJECT", Facts("Limit {subject}"))
+@LIMITS.action("SUBJECT", NounFacts("Limit {subject}"))
 async def show(connection: Connection, subject: str) -> Row:
     """Show the limit SUBJECT: a limit's name, or an API key's id."""
     return await _the_limit(connection, await _the_subject(connection, subject))

@@ -8,7 +8,7 @@ from ingest.dialects.batch import BATCH
 from ingest.redirect.dialects import REDIRECTS
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, rows, single
-from scripts.services.noun import Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/switches")
@@ -49,9 +49,9 @@ SWITCHES: Final = Noun(
     reftide switches off installation
     reftide switches on dialect bio_re
     """,
-    scope=Field(choices=_SCOPES),
-    subject=Field(default=""),
-    reason=Field("Why; the list shows it.", default=""),
+    scope=NounField(choices=_SCOPES),
+    subject=NounField(default=""),
+    reason=NounField("Why; the list shows it.", default=""),
 )
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, rows
 from scripts.services.administer.access.workspaces import named
 from scripts.sql import statements
@@ -62,7 +62,9 @@ async def add(
     ids = [(await named(connection, each)).id for each in workspaces] or None
     hashed = None if password is None else hash_password(password)
     if not await connection.fetchval(_SQL["add"], name, role, ids, hashed):
-        raise Taken(f"There is a user {name!r} already.", "choose another name.")
+        raise AlreadyExists(
+            f"There is a user {name!r} already.", "choose another name."
+        )
 
 
 async def listed(connection: Connection) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from scripts.errors import UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
-from scripts.services.noun import Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/access/workspaces")
@@ -30,7 +30,7 @@ WORKSPACES: Final = Noun(
     While there is only one workspace, no command asks for it. Without any, the
     first `add` of something makes one called default.
     """,
-    name=Field(parse=parsers.code),
+    name=NounField(parse=parsers.code),
 )
 
 

@@ -13,7 +13,7 @@ from scripts.services import parsers
 from scripts.services.administer.access.domains import require_owner
 from scripts.services.administer.access.workspaces import Workspace, listing
 from scripts.services.administer.catalogue.link_lookup import any_link, code_is_free
-from scripts.services.noun import Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/links")
@@ -26,13 +26,13 @@ ALIASES: Final = Noun(
     reftide links alias add alice --link lnk_5Nq0kPpTz3aB --domain go.example.com
     reftide links alias remove SUMER
     """,
-    domain=Field("The domain of the alias; the link's by default.", parsers.domain),
-    link=Field("The link's code or public id.", metavar="CODE"),
-    namespace=Field(
+    domain=NounField("The domain of the alias; the link's by default.", parsers.domain),
+    link=NounField("The link's code or public id.", metavar="CODE"),
+    namespace=NounField(
         "Where an alias without a domain is unique; as the link's code by default.",
         choices=("installation", "workspace"),
     ),
-    new_code=Field("", parsers.link_code, "CODE"),
+    new_code=NounField("", parsers.link_code, "CODE"),
 )
 
 

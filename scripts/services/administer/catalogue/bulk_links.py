@@ -17,7 +17,7 @@ from scripts.services import parsers
 from scripts.services.administer.access.workspaces import Workspace
 from scripts.services.administer.catalogue.link_lookup import namespace_of
 from scripts.services.administer.catalogue.links import LINKS, set_
-from scripts.services.noun import Field, Row
+from scripts.services.noun import NounField, Row
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/bulk_links")
@@ -26,11 +26,11 @@ Status = Literal["created", "changed", "unchanged", "refused"]
 
 _ADD: Final = next(each for each in LINKS.actions if each.verb == "add")
 #: What may be said of each link. What is not said stays, or is as for `reftide links add`.
-FIELDS: Final[Mapping[str, Field]] = {
+FIELDS: Final[Mapping[str, NounField]] = {
     name: each
     for name, each in _ADD.fields.items()
     if name not in {"namespace", "workspace", "inactive"}
-} | {"inactive": Field("Switched off.", is_switch=True)}
+} | {"inactive": NounField("Switched off.", is_switch=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required
 from scripts.services.noun import Row
 from scripts.sql import statements
@@ -47,7 +47,7 @@ async def code_is_free(connection: Connection, namespace: str, code: str) -> Non
     """Raises UsageProblem for a code that leads to a link, or did."""
     holder = await connection.fetchval(_SQL["holder"], namespace, code)
     if holder is not None:
-        raise Taken(
+        raise AlreadyExists(
             f"The code {code!r} leads to link {holder} already.",
             f"see `reftide links show {holder}`, or choose another code.",
         )

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, workspace_namespace
 from ingest.redirect.destination import CLICK_PARAM
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required, single
 from scripts.services import parsers
 from scripts.services.administer.access.domains import require_owner, require_scheme
@@ -34,7 +34,7 @@ from scripts.services.administer.catalogue.link_lookup import (
 from scripts.services.administer.catalogue.partners import the_partner
 from scripts.services.administer.catalogue.programs import the_program
 from scripts.services.administer.catalogue.unknown_codes import unknown_codes
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/links")
@@ -87,7 +87,7 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
         workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
     )
     await code_is_free(connection, namespace, wanted.code)
-    taken = Taken(
+    taken = AlreadyExists(
         f"Another link has the public id {wanted.public_id!r}.", "choose another one."
     )
     link_id = uuid7()
@@ -122,7 +122,7 @@ async def _give_external_id(
     try:
         await connection.execute(_SQL["external"], link_id, external_id)
     except asyncpg.UniqueViolationError as error:
-        raise Taken(
+        raise AlreadyExists(
             f"Another link has the external id {external_id!r}.",
             "choose another one, or change that link.",
         ) from error
@@ -174,36 +174,36 @@ LINKS: Final = Noun(
     reftide links unknown                         codes in use that no link has
     reftide links disable SUMMER26
     """,
-    inactive=Field("Switched off to begin with.", default=False, is_switch=True),
-    namespace=Field(
+    inactive=NounField("Switched off to begin with.", default=False, is_switch=True),
+    namespace=NounField(
         "Where the code is unique if it has no domain; the installation by default.",
         choices=("installation", "workspace"),
     ),
-    new_code=Field(
+    new_code=NounField(
         "A new code; the old one stays.", parsers.link_code, "CODE", option="code"
     ),
-    url=Field(
+    url=NounField(
         "Where it leads; at first where the program's links do.", parsers.destination
     ),
-    expires_at=Field(
+    expires_at=NounField(
         "From when on redirects lead to the fallback: a date, or never.",
         parsers.end,
         "DATE",
     ),
-    fallback_url=Field(
+    fallback_url=NounField(
         "Where redirects lead while it is off or over; '' for its program's.",
         parsers.fallback_url,
         "URL",
     ),
-    click_param=Field(
+    click_param=NounField(
         f"The URL's parameter for the click id; by default, and by '', {CLICK_PARAM}.",
         parsers.parameter,
         "NAME",
     ),
-    external_id=Field(
+    external_id=NounField(
         "The id that another system of yours gives it.", parsers.code, "ID"
     ),
-    discount=Field(
+    discount=NounField(
         "What Dub's answers say that customers save, as JSON: its amount, its type, and"
         " what else Dub knows; '' for nothing.",
         parsers.discount,
@@ -243,7 +243,7 @@ listing(
 )
 
 
-@LINKS.action("CODE --domain", Facts("Link {code}"))
+@LINKS.action("CODE --domain", NounFacts("Link {code}"))
 async def show(connection: Connection, code: str, domain: str | None) -> Row:
     """Show a link by CODE, a former code, or its public id."""
     link = await any_link(connection, code, domain)

@@ -4,12 +4,12 @@ from typing import Final
 
 from uuid_utils.compat import uuid7
 
-from scripts.errors import Taken
+from scripts.errors import AlreadyExists
 from scripts.servers import Connection, required, rows, single
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import filter_by
 from scripts.services.administer.catalogue.programs import the_program
-from scripts.services.noun import Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounField, Row, Table
 from scripts.sql import statements
 
 _SQL: Final = statements("services/administer/catalogue/milestones")
@@ -25,8 +25,8 @@ MILESTONES: Final = Noun(
     reftide milestones add "Five friends" --program 1 --converts 5
     reftide milestones awards --program 1
     """,
-    name=Field(parse=parsers.code),
-    converts=Field("How many leads earn it.", parsers.whole(1, 2**31 - 1), "N"),
+    name=NounField(parse=parsers.code),
+    converts=NounField("How many leads earn it.", parsers.whole(1, 2**31 - 1), "N"),
 )
 
 
@@ -40,7 +40,7 @@ async def add(connection: Connection, name: str, program: int, converts: int) ->
     Partners who have brought that many leads already earn it with their next one.
     """
     row = await the_program(connection, program)
-    known = Taken(
+    known = AlreadyExists(
         f"Program {program} has a milestone {name!r} already.",
         f"see `reftide milestones list --program {program}`.",
     )

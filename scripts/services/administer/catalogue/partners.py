@@ -6,11 +6,11 @@ from uuid import UUID
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by, listing
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 
@@ -25,8 +25,8 @@ PARTNERS: Final = Noun(
     reftide partners add jane --name "Jane Doe" --email jane@example.com
     reftide partners show jane
     """,
-    email=Field("How to reach them."),
-    image=Field("The URL of their picture; '' for none.", parsers.web_url, "URL"),
+    email=NounField("How to reach them."),
+    image=NounField("The URL of their picture; '' for none.", parsers.web_url, "URL"),
 )
 
 
@@ -64,7 +64,7 @@ async def add(
     shown = public_id or parsers.public_id("prt_")
     about = given.get("name") or "", given.get("email"), given.get("image")
     new = (uuid7(), owner.id, shown, new_code, *about)
-    taken = Taken(
+    taken = AlreadyExists(
         f"Workspace {owner.name} has a partner {new_code!r}, or the public id is"
         " taken, already.",
         f"see `reftide partners show {new_code}`.",
@@ -82,7 +82,9 @@ list_ = listing(
 )
 
 
-@PARTNERS.action("CODE --workspace", Facts("Partner {code}", {"programs": _PROGRAMS}))
+@PARTNERS.action(
+    "CODE --workspace", NounFacts("Partner {code}", {"programs": _PROGRAMS})
+)
 async def show(connection: Connection, code: str, workspace: str | None) -> Row:
     """Show a partner, by CODE or public id, and what it brought."""
     owner = await filter_by(connection, workspace)
@@ -108,7 +110,7 @@ async def set_(
     try:
         await connection.execute(_SQL["set"], row["id"], new_code, *about)
     except asyncpg.UniqueViolationError as error:
-        raise Taken(
+        raise AlreadyExists(
             f"Another partner of {row['workspace']} is called {new_code!r}.",
             "choose another code.",
         ) from error

@@ -7,11 +7,11 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from ingest.contracts.directory import DEFAULT_WINDOW_DAYS
-from scripts.errors import Taken, UsageProblem
+from scripts.errors import AlreadyExists, UsageProblem
 from scripts.servers import Connection, required, rows
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, listing
-from scripts.services.noun import Facts, Field, Noun, Row, Table
+from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
 from scripts.sql import statements
 from workers.counters.rule import NAMES
 
@@ -20,15 +20,17 @@ _SQL: Final = statements("services/administer/catalogue/programs")
 _DAYS: Final = parsers.whole(1, 365)
 #: In the order of the statement `set`.
 _TERMS: Final = {
-    "url": Field("Where its links lead by default.", parsers.url),
-    "model": Field("Which click earns a lead.", choices=("last_click", "first_click")),
-    "cookie_window": Field("Days that a click id is kept.", _DAYS, "DAYS"),
-    "attribution_window": Field("Days that a click earns.", _DAYS, "DAYS"),
-    "server_leads": Field(
+    "url": NounField("Where its links lead by default.", parsers.url),
+    "model": NounField(
+        "Which click earns a lead.", choices=("last_click", "first_click")
+    ),
+    "cookie_window": NounField("Days that a click id is kept.", _DAYS, "DAYS"),
+    "attribution_window": NounField("Days that a click earns.", _DAYS, "DAYS"),
+    "server_leads": NounField(
         "Take leads only from servers that show a key.", is_switch=True
     ),
-    "stats": Field("Let clients ask what partners' links brought.", is_switch=True),
-    "fallback_url": Field(
+    "stats": NounField("Let clients ask what partners' links brought.", is_switch=True),
+    "fallback_url": NounField(
         "Where redirects lead whose link is off or over; '' for nowhere.",
         parsers.fallback_url,
         "URL",
@@ -48,9 +50,9 @@ PROGRAMS: Final = Noun(
     reftide programs set 1 --attribution-window 30 --model first_click
     reftide programs set 1 --server-leads --stats
     """,
-    after=Field("Go on behind this one.", parsers.program_number, "N"),
-    name=Field("A new name.", parsers.code),
-    number=Field("Its public number; the next by default.", parsers.program_number),
+    after=NounField("Go on behind this one.", parsers.program_number, "N"),
+    name=NounField("A new name.", parsers.code),
+    number=NounField("Its public number; the next by default.", parsers.program_number),
     **_TERMS,
 )
 
@@ -80,7 +82,7 @@ async def add(
     """Make a program called NAME."""
     owner = await choose(connection, workspace)
     what = f"the name {name!r}" + (f" or the number {number}" if number else "")
-    taken = Taken(
+    taken = AlreadyExists(
         f"A program in workspace {owner.name} has {what} already.",
         "see `reftide programs list`, or change it: `reftide programs set`.",
     )
@@ -103,7 +105,7 @@ list_ = listing(
 )
 
 
-@PROGRAMS.action("NUMBER", Facts("Program {number}", {"partners": _PARTNERS}))
+@PROGRAMS.action("NUMBER", NounFacts("Program {number}", {"partners": _PARTNERS}))
 async def show(connection: Connection, number: int) -> Row:
     """Show program NUMBER and what its partners brought (the first hundred)."""
     row = await the_program(connection, number)
@@ -120,7 +122,7 @@ async def set_(
     try:
         await connection.execute(_SQL["set"], row["id"], name, *changes)
     except asyncpg.UniqueViolationError as error:
-        raise Taken(
+        raise AlreadyExists(
             f"Another program of workspace {row['workspace']} is called {name!r}.",
             "choose another name.",
         ) from error

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from ingest.contracts.directory import workspace_namespace
-from ingest.directory.unknown_codes import UnknownCodes
+from ingest.directory.unknown_codes import UnknownCodeCounts
 from tests.support.servers.cli import Cli
 
 
@@ -23,7 +23,7 @@ def _used(cli: Cli, *codes: tuple[str | None, str]) -> None:
     async def count() -> None:
         async with Redis.from_url(cli.variables["REDIS_URL"]) as redis:
             seconds, _ = await redis.time()
-            edge = UnknownCodes(redis, lambda: seconds * 1000)
+            edge = UnknownCodeCounts(redis, lambda: seconds * 1000)
             for host, code in codes:
                 edge.count(host, code, None, None)
             await edge.write()

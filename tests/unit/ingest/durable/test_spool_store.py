@@ -20,7 +20,13 @@ from ingest.durable.spool.directory import (
     tally,
 )
 from ingest.durable.spool.files import OsFiles
-from ingest.durable.spool.records import Damage, SpoolItem, SpoolRecord, encode, scan
+from ingest.durable.spool.records import (
+    DamagedBytes,
+    SpoolItem,
+    SpoolRecord,
+    encode,
+    scan,
+)
 from ingest.durable.spool.store import SpoolDamaged, SpoolFull, SpoolStore
 
 ROOM = 1 << 20
@@ -159,7 +165,7 @@ def test_records_behind_a_bad_one_are_found() -> None:
 
     assert [
         SpoolRecord(100, 100 + size, given[0]),
-        Damage(100 + size, 99 + 2 * size),
+        DamagedBytes(100 + size, 99 + 2 * size),
         SpoolRecord(99 + 2 * size, 99 + 3 * size, given[2]),
     ] == found
 

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.dialects import DIALECTS
 from scripts.demo.sender import Answer
-from scripts.demo.vendors import EXAMPLES, Example
+from scripts.demo.vendors import EXAMPLES, VendorRequest
 
 PAGES = Path(__file__).parents[3] / "pages"
 
@@ -35,7 +35,7 @@ def test_affitors_example_is_what_the_curl_of_its_page_sends() -> None:
     [("bio-re-track-click", [BIO_RE]), ("bricqs-referrals", BRICQS)],
 )
 def test_the_examples_of_a_page_are_what_its_curls_send(
-    name: str, examples: list[Example]
+    name: str, examples: list[VendorRequest]
 ) -> None:
     curls = page(name).replace("\\\n", "").split("\n\n")
 
@@ -63,7 +63,7 @@ def test_refports_example_is_what_its_page_prints() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.what)
-def test_every_example_goes_to_a_route_that_there_is(example: Example) -> None:
+def test_every_example_goes_to_a_route_that_there_is(example: VendorRequest) -> None:
     routes = [
         (route.method, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)))
         for dialect in DIALECTS

@@ -3,13 +3,13 @@ from collections import Counter
 from scripts.demo.agents import agents
 from scripts.demo.records import differences
 from scripts.demo.sender import Answer, Tally
-from scripts.demo.traffic import Click, clicks, lead
+from scripts.demo.traffic import DemoClick, clicks, lead
 
 CODES = [f"demo-{number:03}" for number in range(1, 6)]
 YES = Answer(200, b'{"success":true,"click_id":"clk"}')
 
 
-def made(count: int = 330, seed: int = 1) -> list[Click]:
+def made(count: int = 330, seed: int = 1) -> list[DemoClick]:
     return list(clicks("run-1", CODES, count, seed))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.browser.scripts import NAMES, Script, script
+from ingest.browser.scripts import NAMES, BuiltScript, script
 from tests.support.edge.showcase import Client, an_edge
 
 ALL, DUB, AFFITOR = script("t.js"), script("t-dub.js"), script("t-affitor.js")
@@ -30,7 +30,7 @@ async def client(redis_url: str, tmp_path: Path) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize(("path", "found"), [("/t.js", ALL), *VENDORS, *HASHED])
 async def test_a_script_may_be_loaded_by_any_page(
-    client: Client, path: str, found: Script
+    client: Client, path: str, found: BuiltScript
 ) -> None:
     answer = await client.get(path, headers=PLAIN)
 
