@@ -1,8 +1,9 @@
 """`reftide bench capacity`: what so many events a second need, from what one event cost.
 
 Arithmetic over the document of `bench cost`. Beyond the machine that was measured it is a
-simulation, and as good as its assumptions: docs/performance.md lists them. There is one Redis
-and one PostgreSQL that write: what these cannot do is said to be too much.
+simulation, and as good as its assumptions: docs/performance.md lists them. One PostgreSQL
+writes, and streams are on one Redis or on nodes of their own: what these cannot do is said to
+be too much.
 """
 
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from ingest.contracts.variables import DEFAULT_SHARDS
+from ingest.contracts.variables import DEFAULT_SHARDS, DEFAULT_SHARDS_APART
 from scripts.bench import options
 from scripts.errors import UsageProblem
 from scripts.output import emit, facts, json_option, table
@@ -93,6 +94,7 @@ class Assumptions:
     database_cores: int = 32
     wal_mb: float = 400.0
     redis_gb: float = 64.0
+    nodes: int = 1
     replicas: int = 1
     leads: float = 0.05
     lead_cost: float = 2.5
@@ -103,6 +105,15 @@ class Assumptions:
     def weight(self) -> float:
         """Of recording an event, in clicks: some are leads."""
         return 1 + self.leads * (self.lead_cost - 1)
+
+    @property
+    def writers(self) -> int:
+        """PostgreSQL, the nodes of streams, and the Redis of all else if that is none of them."""
+        return 1 + self.nodes + (self.nodes > 1)
+
+    @property
+    def least_shards(self) -> int:
+        return DEFAULT_SHARDS if self.nodes == 1 else DEFAULT_SHARDS_APART
 
 
 _USUAL: Final = Assumptions()
@@ -133,7 +144,7 @@ def _assumed(name: str, kind: click.ParamType[Any], said: str) -> Callable[[Any]
 Counts what was measured for one event up to so many a second, and simulates bursts and
 an outage of Postgres of ten minutes. Nothing is measured. The output says what is
 assumed; the options change it. `too_much` names the servers that cannot do it, and how
-much of what they can do it is: there is one of either that writes.
+much of what they can do it is. Cores and memory of Valkey are those of each node.
 """
 )
 @click.option(
@@ -155,7 +166,8 @@ much of what they can do it is: there is one of either that writes.
 )
 @_assumed("database_cores", click.IntRange(1, 1024), "Of PostgreSQL at most.")
 @_assumed("wal_mb", click.FloatRange(1), "MB/s that PostgreSQL can write ahead.")
-@_assumed("redis_gb", click.FloatRange(0.1), "Memory of Redis.")
+@_assumed("redis_gb", click.FloatRange(0.1), "Memory of Redis, of each node.")
+@_assumed("nodes", click.IntRange(1, 1024), "Servers that share the streams.")
 @_assumed("replicas", click.IntRange(0, 16), "Of Redis, and of PostgreSQL.")
 @_assumed("leads", click.FloatRange(0, 1), "The share of first leads of new customers.")
 @_assumed("lead_cost", click.FloatRange(1, 100), "What recording one costs, in clicks.")
@@ -189,16 +201,17 @@ def capacity(
 def need(costs: Costs, assumed: Assumptions, rate: int) -> dict[str, Any]:
     """What so many events a second need, and how it behaves then.
 
-    `too_much` is what one Valkey and one PostgreSQL cannot do; then there is no lag to tell
-    of. Lag and catching up are of bursts, and of ten minutes without PostgreSQL.
+    `too_much` is what the nodes and one PostgreSQL cannot do; then there is no lag to tell of.
+    Lag and catching up are of bursts, and of ten minutes without PostgreSQL.
     """
     weight, replicas = assumed.weight, assumed.replicas
     workers = _processes(rate * costs.worker * weight, assumed)
     edges = _processes(rate * costs.edge, assumed)
-    shards = max(DEFAULT_SHARDS, workers)
+    shards = max(assumed.least_shards, workers, assumed.nodes)
     cores = max(1, ceil(rate * costs.postgres * weight / assumed.busy))
     wal = rate * costs.wal_bytes * weight / _MILLION
     stream = rate * (costs.redis_bytes + assumed.leads * assumed.lead_bytes)
+    stream /= assumed.nodes
     room = assumed.redis_gb * _GB * _FULL
     too_much = _too_much(costs, assumed, rate)
     lag, catch_up = (None, None)
@@ -210,9 +223,9 @@ def need(costs: Costs, assumed: Assumptions, rate: int) -> dict[str, Any]:
         "edges": edges,
         "workers": workers,
         "shards": shards,
-        "valkey_cores": round(rate * costs.valkey, 2),
+        "valkey_cores": round(rate * costs.valkey / assumed.nodes, 2),
         "database_cores": cores,
-        "servers": 2 * (1 + replicas),
+        "servers": assumed.writers * (1 + replicas),
         "postgres_connections": workers * pool_size(shards),
         "process_gb": round(
             (edges * costs.edge_mb + workers * costs.worker_mb) / _MB_IN_GB, 2
@@ -239,7 +252,7 @@ def _too_much(costs: Costs, assumed: Assumptions, rate: int) -> list[str]:
     weight = assumed.weight
     # Shares of what there is: of cores as busy as they may be, and of what a disk writes.
     parts = {
-        "Valkey": rate * costs.valkey / assumed.busy,
+        "Valkey": rate * costs.valkey / assumed.nodes / assumed.busy,
         "PostgreSQL": rate * costs.postgres * weight / (assumed.database_cores * assumed.busy),
         "WAL": rate * costs.wal_bytes * weight / _MILLION / assumed.wal_mb,
     }  # fmt: skip

@@ -104,6 +104,27 @@ def test_what_one_server_cannot_do_is_said() -> None:
     assert (None, None) == (found["lag_p99_seconds"], found["catch_up_minutes"])
 
 
+def test_nodes_share_the_streams() -> None:
+    several = replace(ASSUMED, nodes=4, replicas=1, leads=0.5)
+
+    one, four = (
+        need(COSTS, each, 160_000) for each in (replace(several, nodes=1), several)
+    )
+
+    assert ("Valkey 320%", "WAL 280%") == (
+        one["too_much"].partition(",")[0],
+        four["too_much"].rpartition(", ")[2],
+    )
+    assert "Valkey" not in four["too_much"]
+    assert (1.6, 0.4) == (one["valkey_cores"], four["valkey_cores"])
+    # Four nodes, the Redis of all else and PostgreSQL, each with a replica.
+    assert (4, 12) == (one["servers"], four["servers"])
+    assert four["hours_without_postgres"] == pytest.approx(
+        4 * one["hours_without_postgres"], abs=0.2
+    )
+    assert 12 == need(COSTS, several, 100)["shards"]
+
+
 def test_a_disk_that_is_nearly_too_slow_takes_long_to_catch_up() -> None:
     slow = need(COSTS, replace(ASSUMED, wal_mb=30), 20_000)
     quick = need(COSTS, ASSUMED, 20_000)
