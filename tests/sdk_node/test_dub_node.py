@@ -91,6 +91,12 @@ async def test_links_are_made_changed_and_found(site: Installation) -> None:
         assert "https://b.example/" == found["url"]
         listed = await call("list", {"search": "b.example"})
         assert [made["id"]] == [link["id"] for link in listed["result"]]
+        assert 1 == await call("count", {"search": "b.example"})
+        change = {"linkIds": [made["id"]], "data": {"url": "https://c.example/"}}
+        [changed] = await call("updateMany", change)
+        assert "https://c.example/" == changed["url"]
+        gone = await call("deleteMany", {"linkIds": [made["id"]]})
+        assert 1 == gone["deletedCount"]
         wrong = await call("get", {"linkId": "lnk_nobody"})
         assert ("NotFound", 404) == (wrong["error"], wrong["status"])
 
