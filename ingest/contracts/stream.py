@@ -197,12 +197,17 @@ def joined(payloads: Sequence[bytes]) -> bytes:
     return b"%b%b%b" % (_SEVERAL, b",".join(payloads), _END)
 
 
+def holds_several(payload: bytes) -> bool:
+    """Whether an entry may hold several events, by how it begins."""
+    return payload.startswith(_SEVERAL)
+
+
 def split(payload: bytes) -> Sequence[bytes]:
     """The encoded envelopes that an entry holds, in their order.
 
     What `joined` did not make is one envelope, or none.
     """
-    if not payload.startswith(_SEVERAL):
+    if not holds_several(payload):
         return (payload,)
     try:
         events = _DECODER.decode(payload).e

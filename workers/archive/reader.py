@@ -13,7 +13,7 @@ from zlib import crc32
 from zstandard import ZstdDecompressor, ZstdError
 
 from ingest.contracts.metrics.worker import ARCHIVE_DAMAGED
-from ingest.contracts.stream import EntryId
+from ingest.contracts.stream import EntryId, holds_several
 from ingest.contracts.telemetry import Log
 from workers.archive.segment import (
     DATA_SUFFIX,
@@ -142,6 +142,11 @@ def read_found(
 ) -> SegmentPage:
     """The entries of a frame that were accepted in that time. Raises SegmentMissing."""
     page = _page(directory, segment, at)
+    first, last = segment.frames[at].accepted
+    # An entry of several events, as a former release archived them, says nothing of their times.
+    is_whole = len(page.deliveries) == segment.frames[at].entries
+    if is_whole and from_ms <= first and last < to_ms:
+        return page
     kept = [each for each in page.deliveries if from_ms <= accepted_ms(each) < to_ms]
     return page._replace(deliveries=kept, skipped=len(page.deliveries) - len(kept))
 
@@ -257,11 +262,12 @@ def _page(directory: Path, segment: Segment, at: int) -> SegmentPage:
     frame = segment.frames[at]
     try:
         # A former release archived an entry of several events as one line.
-        found = [
-            event
-            for line in read_frame(directory, segment, frame)
-            for event in deliveries_of(line.entry, line.payload)
-        ]
+        found: list[Delivery] = []
+        for line in read_frame(directory, segment, frame):
+            if holds_several(line.payload):
+                found += deliveries_of(line.entry, line.payload)
+            else:
+                found.append(line)
         return SegmentPage(found, following)
     except (SegmentDamaged, OSError) as error:
         # An erasure has rewritten it: the same entries are in the same frames.

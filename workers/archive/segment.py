@@ -41,9 +41,10 @@ _MAX_MS: Final = 253_370_764_799_999
 
 # The beginning of an encoded envelope; a UUIDv7 begins with 48 bits of milliseconds.
 _ACCEPTED: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{12})7')
-_LINE: Final = re.compile(
+# All of a line before its payload, behind which one brace is left.
+_HEAD: Final = re.compile(
     rb'\{"epoch":(\d+),"shard":(\d+),"id":"(\d+)-(\d+)",(?:"index":(\d+),)?'
-    rb'"(event|raw)":(.*)\}'
+    rb'"(event|raw)":'
 )
 _REWRITTEN: Final = re.compile(r"\.r(\d+)$")
 
@@ -214,10 +215,11 @@ def line_of(delivery: Delivery, *, is_json: bool) -> bytes:
 
 def delivery_of(line: bytes) -> Delivery:
     """The delivery of a line, its payload byte for byte. Raises SegmentDamaged."""
-    found = _LINE.fullmatch(line)
-    if found is None:
+    found = _HEAD.match(line)
+    if found is None or not line.endswith(b"}"):
         raise SegmentDamaged("not a line of a segment")
-    epoch, shard, ms, seq, index, what, payload = found.groups()
+    epoch, shard, ms, seq, index, what = found.groups()
+    payload = line[found.end() : -1]
     if what == b"raw":
         try:
             payload = b64decode(payload[1:-1], validate=True)

@@ -17,7 +17,8 @@ from ingest.contracts.stream import split
 #: Characters that quarantine keeps of a namespace, and of a code.
 NAMED_CHARS: Final = 500
 
-_UNSIGNED: Final = 1 << 64
+#: What is added to a negative number of an id to give Redis' one.
+UNSIGNED: Final = 1 << 64
 _SIGNED_END: Final = 1 << 63
 
 
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
     @property
     def stream_id(self) -> str:
         """The id by which Redis knows the entry."""
-        return f"{self.ms % _UNSIGNED}-{self.seq % _UNSIGNED}"
+        return f"{self.ms % UNSIGNED}-{self.seq % UNSIGNED}"
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +67,7 @@ def deliveries_of(entry: Entry, payload: bytes) -> list[Delivery]:
 
 
 def _signed(number: int) -> int:
-    return number if number < _SIGNED_END else number - _UNSIGNED
+    return number if number < _SIGNED_END else number - UNSIGNED
 
 
 #: The steps between which a worker may die; tests name one and the worker obeys.

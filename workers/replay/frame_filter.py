@@ -70,8 +70,8 @@ class _Signs:
 class FrameFilters:
     """What tells the events of the replays that a process works at."""
 
-    def __init__(self, pool: Pool, directory: Path) -> None:
-        """`directory` is the archive's."""
+    def __init__(self, pool: Pool, directory: Path | None) -> None:
+        """`directory` is the archive's, None if there is none."""
         self._pool = pool
         self._directory = directory
         #: Of the latest replay: its id, and what it has recorded by link and by partner.
@@ -142,7 +142,7 @@ class _FrameFilter(Wanted):
     def __init__(
         self,
         part: Part,
-        directory: Path,
+        directory: Path | None,
         signs: Callable[[Part], Awaitable[Sequence[_Signs]]],
     ) -> None:
         self._part = part
@@ -157,6 +157,8 @@ class _FrameFilter(Wanted):
 
     @override
     async def frames(self, segment: Segment, frames: Sequence[int]) -> Sequence[int]:
+        if self._directory is None:
+            return frames
         # A page is a frame of many.
         if self._last is None or self._last[0] != segment.key:
             found = await asyncio.to_thread(load_contents, self._directory, segment)

@@ -29,7 +29,8 @@ from workers.replay.leases import (
     take,
 )
 from workers.replay.page import PageReplayer
-from workers.replay.sources import Cursor, ReplaySources
+from workers.replay.read_ahead import ReadAhead
+from workers.replay.sources import Cursor, ReplayPage, ReplaySources
 
 QUEUE: Final = "rt:arq:replay"
 
@@ -45,8 +46,8 @@ _JOB_ID_MS: Final = 5000
 #: Up to this rate, a replay leaves half of the time to live traffic, however long pages take.
 _MODEST_RATE: Final = 2000
 #: The pause after a page, as a part of the time that the page took, by how many seconds live
-#: recording is behind.
-_PAUSES: Final = ((0.5, 0.25), (2.0, 1.0))
+#: recording is behind at most. Where nothing waits, nobody is in its way.
+_PAUSES: Final = ((0.0, 0.0), (0.5, 0.25), (2.0, 1.0))
 _LONG_PAUSE: Final = 4.0
 
 
@@ -59,8 +60,7 @@ class ReplayJob(JobSet):
         self.replayer = PageReplayer(pipeline)
         self._pipeline = pipeline
         self._sources = sources
-        directory = sources.archive
-        self._filters = FrameFilters(pipeline.pool, directory) if directory else None
+        self._filters = FrameFilters(pipeline.pool, sources.archive)
 
     @override
     def crons(self) -> list[CronJob]:
@@ -101,38 +101,46 @@ class ReplayJob(JobSet):
     async def _work(self, part: Part, until: float) -> None:
         """Replay one part until it ends, is stopped, or the time is over."""
         cursor = part.cursor
-        wanted: Wanted | None = None
-        if self._filters is not None and part.request.is_filtered:
-            wanted = self._filters.of(part)
+        wanted = self._filters.of(part) if part.request.is_filtered else None
         await asyncio.sleep(min(part.wait, _CHUNK_SECONDS))
-        while (began := time.monotonic()) < until:
-            progress, cursor = await self._step(part, cursor, wanted)
-            if cursor is None or not progress.is_running:
-                return
-            now = time.monotonic()
-            rest = max(progress.wait, (now - began) * await self._pause(part))
-            await asyncio.sleep(min(rest, max(0.0, until - now)))
+        pages = ReadAhead(partial(self._read, part, wanted))
+        try:
+            while (began := time.monotonic()) < until:
+                progress, cursor = await self._step(part, cursor, pages)
+                if cursor is None or not progress.is_running:
+                    return
+                now = time.monotonic()
+                rest = max(progress.wait, (now - began) * await self._pause(part))
+                await asyncio.sleep(min(rest, max(0.0, until - now)))
+        finally:
+            await pages.close()
 
     async def _pause(self, part: Part) -> float:
         """The pause after a page, as a part of the time that the page took."""
         if (rate := part.request.rate) is not None:
             return min(1.0, _MODEST_RATE / rate)
         lag = await self._sources.lag(part.shard)
-        return next((pause for most, pause in _PAUSES if lag < most), _LONG_PAUSE)
+        return next((pause for most, pause in _PAUSES if lag <= most), _LONG_PAUSE)
 
     async def _step(
-        self, part: Part, cursor: Cursor | None, wanted: Wanted | None
+        self, part: Part, cursor: Cursor | None, pages: ReadAhead
     ) -> tuple[RunningReplay, Cursor | None]:
-        request = part.request
-        span = (request.from_ms, request.to_ms)
         if cursor is None:
+            span = (part.request.from_ms, part.request.to_ms)
             cursor, expected, damage = await self._sources.begin(part.shard, span)
             step = Step(cursor, expected=expected, damage=damage)
             return await self.replayer.replay_page(part, [], step), cursor
-        count = page_size(request.rate)
-        page = await self._sources.page(part.shard, cursor, span, count, wanted)
+        page = await pages.page(cursor)
         step = Step(page.next, page.read, damage=page.damage)
         return await self.replayer.replay_page(part, page.deliveries, step), page.next
+
+    async def _read(
+        self, part: Part, wanted: Wanted | None, cursor: Cursor
+    ) -> ReplayPage:
+        request = part.request
+        span = (request.from_ms, request.to_ms)
+        count = page_size(request.rate)
+        return await self._sources.page(part.shard, cursor, span, count, wanted)
 
     async def _poke(self, redis: ArqRedis) -> None:
         free = await count_free(self._pipeline.pool)

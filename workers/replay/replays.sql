@@ -86,15 +86,14 @@ select id, epoch, shard, entry_ms, entry_seq, entry_index, kind::text, workspace
   from events
  where id = any($1::uuid[]) and id between $2 and $3
 
--- missing_entries: which of these events, by their places from 1 on, were not recorded from these entries; one look-up for each, whatever the statistics
-select asked.place
-  from unnest($1::text::uuid[], $2::text::integer[], $3::text::smallint[], $4::text::bigint[], $5::text::bigint[],
-              $6::text::smallint[])
-       with ordinality as asked (id, epoch, shard, entry_ms, entry_seq, entry_index, place)
-  left join lateral (select epoch, shard, entry_ms, entry_seq, entry_index from events
-                      where events.id = asked.id offset 0) as kept on true
- where (kept.epoch, kept.shard, kept.entry_ms, kept.entry_seq, kept.entry_index)
-       is distinct from (asked.epoch, asked.shard, asked.entry_ms, asked.entry_seq, asked.entry_index)
+-- missing_entries: which of these events, between $7 and $8, were not recorded from these entries of epoch $5 and shard $6
+select *
+  from unnest($1::text::uuid[], $2::text::bigint[], $3::text::bigint[], $4::text::smallint[])
+except
+select id, entry_ms, entry_seq, entry_index
+  from events
+ where id = any($1::text::uuid[]) and id between $7::uuid and $8::uuid
+   and epoch = $5::integer and shard = $6::smallint
 
 -- accounted: which of these entries repeat an event, are or were in quarantine, or were counted there and not kept
 with asked as (

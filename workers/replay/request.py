@@ -65,20 +65,20 @@ class ReplayRequest:
 
     def may_match(self, payload: bytes) -> bool:
         """False for an encoded event of another kind or dialect, and for a click on another link."""
-        if not self.is_filtered:
-            return True
         said = outline(payload)
         if said is None:
             return True
-        is_other = (
-            self.kind not in {None, said.kind}
-            or self.dialect not in {None, said.request.dialect}
-            or self.event_id not in {None, said.id}
-        )
+        if (
+            (self.kind is not None and self.kind != said.kind)
+            or (self.dialect is not None and self.dialect != said.request.dialect)
+            or (self.event_id is not None and self.event_id != said.id)
+        ):
+            return False
         # Nothing but the link that it names can have a click.
-        link_id = said.target.link_id if said.kind == CLICK else None
-        return not is_other and (
-            self.link_id is None or link_id in {None, NO_LINK, self.link_id}
+        return (
+            self.link_id is None
+            or said.kind != CLICK
+            or said.target.link_id in {None, NO_LINK, self.link_id}
         )
 
     def matches_unreadable(self, entry: Entry) -> bool:

@@ -7,6 +7,7 @@ payload, so that a thousand of them are one look-up.
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -22,8 +23,14 @@ from workers.replay.scope import Place
 _SQL: Final = statements("replay/replays")
 
 # The beginning of an encoded envelope, of any version.
-_MS_DIGITS: Final = 12
 _ID: Final = re.compile(rb'\{"v":\d+,"i":"([0-9a-f]{32})"')
+#: Of the milliseconds at the beginning of an id, in hexadecimal.
+_MS_DIGITS: Final = 12
+_END_MS: Final = 1 << 48
+_BEHIND_ALL: Final = "g"
+
+#: The digits of an event's id, and where it was read.
+_Named = tuple[str, Entry]
 
 
 class Rest(NamedTuple):
@@ -36,11 +43,13 @@ class Rest(NamedTuple):
 async def without_recorded(
     pool: Pool, part: Part, deliveries: Sequence[Delivery]
 ) -> Rest:
-    """Leave out what is recorded and needs no comparison. Raises TransientError."""
+    """Leave out what is recorded and needs no comparison. Raises TransientError.
+
+    Of a request with filters, these are events that it may match.
+    """
     request = part.request
     if part.mode == "reprocess" and not request.is_filtered:
         return Rest(deliveries)
-    deliveries = [each for each in deliveries if request.may_match(each.payload)]
     if part.mode == "missing" and not part.scope.is_confined:
         return await _without_unchanged(pool, request, deliveries)
     named = {each.entry: _event_id(each.payload) for each in deliveries}
@@ -58,45 +67,61 @@ async def _without_unchanged(
     pool: Pool, request: ReplayRequest, deliveries: Sequence[Delivery]
 ) -> Rest:
     """Leave out and count what is recorded, where all of these are asked for."""
-    found = [_ID.match(each.payload) for each in deliveries]
-    named = [at for at, each in enumerate(found) if each]
-    texts = [each[1].decode() for each in found if each]
+    found = (_ID.match(each.payload) for each in deliveries)
+    names = [each[1].decode() if each else None for each in found]
+    pairs = zip(names, deliveries, strict=True)
     missing, horizon_ms = await _missing(
-        pool, texts, [deliveries[at].entry for at in named]
+        pool, [(name, each.entry) for name, each in pairs if name is not None]
     )
-    recorded = {
-        at: int(text[:_MS_DIGITS], 16)
-        for place, (at, text) in enumerate(zip(named, texts, strict=True))
-        if place not in missing
-    }
+    since, until = _digits(request.from_ms), _digits(request.to_ms)
+    closed = _digits(horizon_ms)
     left: list[Delivery] = []
     unchanged = 0
-    for at, each in enumerate(deliveries):
-        ms = recorded.get(at)
-        # Of a month that is closed, an event is refused, recorded or not.
-        if ms is None or (ms < horizon_ms and request.from_ms <= ms < request.to_ms):
+    for name, each in zip(names, deliveries, strict=True):
+        if name is None or (missing and (name, each.entry) in missing):
             left.append(each)
-        else:
-            unchanged += request.from_ms <= ms < request.to_ms
+        elif since <= name < until:
+            # Of a month that is closed, an event is refused, recorded or not.
+            if name < closed:
+                left.append(each)
+            else:
+                unchanged += 1
     return Rest(left, unchanged)
 
 
-async def _missing(
-    pool: Pool, events: Sequence[str], entries: Sequence[Entry]
-) -> tuple[set[int], int]:
-    """Which events were not recorded from these entries, and up to when months are closed.
-
-    Events are hex digits; those that are missing are told by their place.
-    """
-    if not events:
+async def _missing(pool: Pool, named: Sequence[_Named]) -> tuple[set[_Named], int]:
+    """Which events were not recorded from these entries, and up to when months are closed."""
+    if not named:
         return set(), 0
-    places = [array_literal(column) for column in columns(entries)]
+    missing: set[_Named] = set()
     async with autocommit(pool) as connection:
         horizon = await connection.fetchval(_SQL["horizon"])
-        rows = await connection.fetch(
-            _SQL["missing_entries"], "{" + ",".join(events) + "}", *places
-        )
-    return {row[0] - 1 for row in rows}, horizon or 0
+        # As a rule, all of a page are of one epoch.
+        for (epoch, shard), some in groupby(named, key=_stream_of):
+            names, entries = columns(some)
+            _, _, *places = columns(entries)
+            rows = await connection.fetch(
+                _SQL["missing_entries"],
+                "{" + ",".join(names) + "}",
+                *map(array_literal, places),
+                *(epoch, shard, min(names), max(names)),
+            )
+            missing |= {
+                (row[0].hex, Entry(epoch, shard, row[1], row[2], row[3]))
+                for row in rows
+            }
+    return missing, horizon or 0
+
+
+def _stream_of(named: _Named) -> tuple[int, int]:
+    """The epoch and shard in which an event was read."""
+    entry = named[1]
+    return entry.epoch, entry.shard
+
+
+def _digits(ms: int) -> str:
+    """How ids begin that are of this Unix millisecond or later, and no others."""
+    return f"{max(ms, 0):0{_MS_DIGITS}x}" if ms < _END_MS else _BEHIND_ALL
 
 
 def _event_id(payload: bytes) -> UUID | None:

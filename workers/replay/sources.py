@@ -15,7 +15,13 @@ from redis.asyncio import Redis
 
 from ingest.contracts.stream import FIELD, GROUP, EntryId, events_key
 from workers.archive.object_store.fetch import SegmentFetcher
-from workers.model.batch import Delivery, Entry, TransientError, deliveries_of
+from workers.model.batch import (
+    UNSIGNED,
+    Delivery,
+    Entry,
+    TransientError,
+    deliveries_of,
+)
 from workers.redis_io.connections import redis_errors
 from workers.redis_io.stream_state import StreamState, lag_of, read_stream
 from workers.replay.archive_pages import (
@@ -108,15 +114,19 @@ class ReplaySources:
         count: int = MIN_PAGE,
         wanted: Wanted | None = None,
     ) -> ReplayPage:
-        """The next entries, without those the group still has to record.
+        """The next entries that are `wanted`, without those the group still has to record.
 
-        `span` is the requested time range in Unix milliseconds; of the archive, only
-        what is `wanted`. Raises TransientError.
+        `span` is the requested time range of the archive's entries, in Unix milliseconds.
+        Raises TransientError.
         """
         with redis_errors():
             if cursor.is_archive:
                 return await self._archive_page(shard, cursor, span, count, wanted)
-            return await self._stream_page(shard, cursor, count)
+            page = await self._stream_page(shard, cursor, count)
+        if wanted is None:
+            return page
+        found = [one for one in page.deliveries if wanted.has(one.payload)]
+        return page._replace(deliveries=found)
 
     async def lag(self, shard: int) -> float:
         """How many seconds live recording is behind. Raises TransientError."""
@@ -191,17 +201,19 @@ class ReplaySources:
         if state is None:
             return found
         epoch, last = state.epoch, state.groups[GROUP].delivered
-        delivered = [
-            one for one in found if one.entry.epoch != epoch or _id(one) <= last
+        live = [
+            entry
+            for one in found
+            if one.entry.epoch == epoch and (entry := _id(one)) <= last
         ]
-        live = [_id(one) for one in delivered if one.entry.epoch == epoch]
-        if not live:
-            return delivered
-        pending = await self._pending(shard, min(live), max(live))
+        held = set[EntryId]()
+        if live:
+            held = await self._pending(shard, min(live), max(live))
         return [
             one
-            for one in delivered
-            if one.entry.epoch != epoch or _id(one) not in pending
+            for one in found
+            if one.entry.epoch != epoch
+            or ((entry := _id(one)) <= last and entry not in held)
         ]
 
     async def _pending(self, shard: int, low: EntryId, high: EntryId) -> set[EntryId]:
@@ -231,7 +243,7 @@ class ReplaySources:
             return ReplayPage((), 0, None)
         place = ArchivePosition(cursor.archive, cursor.done)
         taken = await self._archive_pages.take(shard, span, place, count, wanted)
-        found = [one for one in taken.deliveries if _is_missing(one, cursor)]
+        found = _missing(taken.deliveries, cursor)
         state = await self._state(shard)
         acknowledged = await self._acknowledged(shard, state, found)
         following = None
@@ -242,7 +254,8 @@ class ReplaySources:
 
 
 def _id(delivery: Delivery) -> EntryId:
-    return EntryId.of(delivery.entry.stream_id)
+    entry = delivery.entry
+    return EntryId(entry.ms % UNSIGNED, entry.seq % UNSIGNED)
 
 
 def _with_gap(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
@@ -252,11 +265,12 @@ def _with_gap(cursor: Cursor, at: EntryId, until: EntryId) -> Cursor:
     return replace(cursor, holes=(*cursor.holes, (str(at.next), str(until))))
 
 
-def _is_missing(delivery: Delivery, cursor: Cursor) -> bool:
-    """Whether the stream no longer had it when the stream was read."""
-    if delivery.entry.epoch != cursor.epoch:
-        return True
-    entry = _id(delivery)
-    return any(
-        EntryId.of(low) <= entry < EntryId.of(high) for low, high in cursor.holes
-    )
+def _missing(deliveries: Sequence[Delivery], cursor: Cursor) -> Sequence[Delivery]:
+    """Those that the stream no longer had when it was read."""
+    holes = [(EntryId.of(low), EntryId.of(high)) for low, high in cursor.holes]
+    return [
+        one
+        for one in deliveries
+        if one.entry.epoch != cursor.epoch
+        or any(low <= _id(one) < high for low, high in holes)
+    ]

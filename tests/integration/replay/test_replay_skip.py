@@ -7,11 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from ingest.contracts import ids
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.envelope import Kind
 from tests.support.directory import (
     FOREIGN_LINK,
     LINKS,
+    NOON_MS,
     PARTNERS,
     WORKSPACE,
     a_click,
@@ -20,9 +22,11 @@ from tests.support.directory import (
 )
 from tests.support.workers.replaying import EVERYTHING, Site, a_site
 from workers.model.batch import Delivery, Entry
+from workers.replay.frame_filter import FrameFilters
 from workers.replay.leases import Mode, Part
 from workers.replay.scope import Scope
 from workers.replay.skip import Rest, without_recorded
+from workers.replay.sources import ReplaySources
 
 _LINK = {"link_id": LINKS[0], "codes": ("L0", 'Ä"0')}
 
@@ -102,17 +106,53 @@ async def test_events_that_are_recorded_as_they_were_read_are_left_out(
     read = [
         Delivery(_entry_of(rows, click.id), encode(click)) for click in clicks.values()
     ]
-    elsewhere = Delivery(Entry.of(1, 0, 7, 7), encode(clicks[1]))
+    entry = read[0].entry
+    # Each differs in one of the numbers that tell where an event was read.
+    elsewhere = [
+        Delivery(entry._replace(**{name: getattr(entry, name) + 1}), read[0].payload)
+        for name in Entry._fields
+    ]
 
-    left = await without_recorded(site.pool, _part(), [*read, elsewhere])
+    left = await without_recorded(site.pool, _part(), [*elsewhere, *read])
 
-    assert Rest([elsewhere], 2) == left
+    assert Rest(elsewhere, 2) == left
 
 
-async def test_a_missing_click_of_another_link_is_left_out_too(site: Site) -> None:
-    other = Delivery(Entry.of(1, 0, 7, 7), encode(a_click(1, link_id=LINKS[1])))
+async def test_of_another_time_events_are_neither_left_nor_counted(site: Site) -> None:
+    first, second = a_click(1), a_click(2, at=NOON_MS + 1)
+    await site.add(first, second)
+    await site.record()
+    rows = await site.pool.fetch("select * from events")
+    read = [
+        Delivery(_entry_of(rows, each.id), encode(each)) for each in (first, second)
+    ]
+    at = ids.millis(second.id)
 
-    assert Rest([]) == await without_recorded(site.pool, _part(**_LINK), [other])
+    found = [
+        await without_recorded(site.pool, _part(from_ms=since, to_ms=until), read)
+        for since, until in ((at, at + 1), (0, at), (at + 1, 1 << 60), (0, 1 << 60))
+    ]
+
+    assert [Rest([], count) for count in (1, 1, 0, 2)] == found
+
+
+async def test_of_a_stream_events_that_cannot_be_asked_for_are_left_out(
+    site: Site,
+) -> None:
+    await _happened(site)
+    sources = ReplaySources(site.redis, None)
+    wanted = FrameFilters(site.pool, None).of(_part(**_LINK))
+    span = (EVERYTHING.from_ms, EVERYTHING.to_ms)
+    begun = await sources.begin(0, span)
+
+    whole = await sources.page(0, begun.cursor, span)
+    some = await sources.page(0, begun.cursor, span, wanted=wanted)
+
+    other = encode(a_click(2, link_id=LINKS[1]))
+    assert [each for each in whole.deliveries if each.payload != other] == (
+        some.deliveries
+    )
+    assert whole.read == some.read == len(some.deliveries) + 1
 
 
 def _entry_of(rows: list[Any], event_id: UUID) -> Entry:
