@@ -258,7 +258,8 @@ async def _count(
         missing = max(missing, ceil(unsettled / (ENTRY_EVENTS - 1)))
         change = known["settled"] + missing - stream.added - known["vanished"]
         if change > 0:
-            await connection.execute(_SQL["epochs_vanished"], epoch, change)
+            grown = epoch, change, stream.added
+            await connection.execute(_SQL["epochs_vanished"], *grown)
     if missing == known["lost"] == 0 or (missing < known["lost"] and not is_at_rest):
         return
     # While something is in flight, nobody knows which events the lost entries had.

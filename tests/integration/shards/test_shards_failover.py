@@ -168,6 +168,8 @@ async def test_a_server_of_streams_fails_over(
         async with load.running():
             await load.reaches(20)
             async with waiting_behind(step, there, tmp_path) as (process, onward):
+                # The ledger knows of entries that the replica lacks.
+                await there.count()
                 await asyncio.to_thread(pair.fail_over)
                 before = lengths(pair.replica, former)
                 await load.reaches(50)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.contracts.stream import GROUP
+from ingest.contracts.stream import FIELD, GROUP
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.losing import STREAM, Edge, Scene, a_scene, restart
-from workers.stream.epochs import current_epoch
+from workers.postgres.database import transaction
+from workers.stream.epochs import count_losses, current_epoch, sample
 
 
 @pytest.fixture
@@ -169,6 +170,7 @@ async def test_what_a_lost_primary_had_not_replicated_is_lost(
 
             ledger, [lost] = await scene.judge()
 
+    assert 0 == scene.unanswered
     assert 25 == len(truth) == ledger.lost == lost["at_most"]
     assert 0 == ledger.balance
 
@@ -219,6 +221,35 @@ async def test_an_emptied_server_lost_what_edges_had_appended_since_it_was_count
     ledger, [lost] = await scene.judge()
 
     assert (10, 10, 0) == (ledger.lost, lost["at_most"], ledger.balance)
+
+
+async def test_what_was_recorded_before_it_vanished_is_not_lost_when_its_epoch_ends(
+    scene: Scene, valkey: Valkey
+) -> None:
+    # Commands append too, and tell nobody.
+    for _ in range(10):
+        await scene.redis.xadd(STREAM, {FIELD: b"x"})
+    await scene.append(15)
+    kept = valkey.file_bytes
+    await scene.append(5)
+    await scene.settle()
+    await scene.edge.report()
+    await scene.look()
+    assert 5 == len(await restart(scene, valkey, valkey.file_bytes - kept))
+    await scene.settle()
+    # Workers count before they know what the edge found.
+    await scene.edge.tell()
+    async with transaction(scene.pool) as connection:
+        await sample(connection, scene.redis, [0])
+        await count_losses(connection, scene.redis, [0])
+    await scene.edge.report()
+    await scene.look()
+    await scene.redis.flushdb()
+    await begin_anew(scene)
+
+    ledger, lost = await scene.judge()
+
+    assert (30, 0, 0, []) == (ledger.recorded, ledger.lost, ledger.balance, lost)
 
 
 async def test_what_came_after_a_server_was_emptied_is_not_lost_with_it(
