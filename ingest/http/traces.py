@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, count, repeat
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -53,6 +54,16 @@ class _Budget:
         return self._left >= 0
 
 
+def _draws(one_in: int) -> Iterator[bool]:
+    """Whether each request is drawn, in C: all requests pay for it."""
+    if not one_in:
+        return repeat(False)  # noqa: FBT003 -- repeat's
+    return chain.from_iterable(
+        chain(repeat(False, one_in - 1), (True,))  # noqa: FBT003 -- likewise
+        for _ in count()
+    )
+
+
 class EdgeTraces:
     """Decides which requests of an edge are traced."""
 
@@ -61,8 +72,8 @@ class EdgeTraces:
     ) -> None:
         """`clock` is in seconds."""
         self._export = SpanExport("reftide-edge")
-        self.is_drawing = tracing.one_in > 0
-        self._one_in = self._until_next = tracing.one_in
+        #: Whether the next request without a `traceparent` is drawn.
+        self.draws = _draws(tracing.one_in).__next__
         self._asked = _Budget(tracing.per_second, clock)
         self._drawn = _Budget(tracing.per_second, clock)
         self._beyond = Bounded("trace.limited", clock, _SAY_SECONDS)
@@ -79,14 +90,6 @@ class EdgeTraces:
         span = Span(self._export, route, SpanKind.SERVER, parent)
         return RequestTrace(span, route)
 
-    def draws(self) -> bool:
-        """Whether the next request without a `traceparent` is drawn, where any are."""
-        self._until_next -= 1
-        if self._until_next:
-            return False
-        self._until_next = self._one_in
-        return True
-
     def plain(self, routes: Mapping[bytes, PlainRoute]) -> PlainRoutes:
         """The same routes, some of whose requests are traced."""
         return {line: _TracedRoute(route, self) for line, route in routes.items()}
@@ -100,7 +103,7 @@ class EdgeTraces:
         async def handle(request: web.Request) -> web.StreamResponse:
             traceparent = request.headers.get("traceparent")
             trace = None
-            if traceparent is not None or (self.is_drawing and self.draws()):
+            if traceparent is not None or self.draws():
                 trace = self.begin(name, traceparent)
             if trace is None:
                 return await untraced(request)
@@ -127,7 +130,7 @@ class _TracedRoute:
         self._answer = route.answer
         self._name = _name(route.route)
         self._traces = traces
-        self._is_drawing, self._draws = traces.is_drawing, traces.draws
+        self._draws = traces.draws
         #: Copies that no request is using: to make one takes longer than all else of a trace.
         self._idle: list[tuple[PlainRoute, _TracedSink]] = []
 
@@ -135,7 +138,7 @@ class _TracedRoute:
         self, head: Head, body: bytes, peer: str | None, respond: Respond
     ) -> None:
         trace = None
-        if "traceparent" in head.names or (self._is_drawing and self._draws()):
+        if "traceparent" in head.names or self._draws():
             trace = self._traces.begin(self._name, head.get("traceparent"))
         if trace is None:
             self._answer(head, body, peer, respond)
@@ -251,7 +254,7 @@ class _TracedSink(Sink):
 
 
 def _about(*events: UUID) -> Mapping[str, Attribute]:
-    return {"reftide.event_ids": [str(each) for each in events]}
+    return {"reftide.event_ids": events}
 
 
 def _name(route: Route) -> str:

@@ -163,17 +163,13 @@ def _against_itself(
         prepared(environment, asked) as servers,
         Redis.from_url(servers.environment.redis_url()) as redis,
         variant.prepare(servers) as changed,
-        edges(changed) as (ours, _),
-        edges(servers) as (usual, _),
     ):
         results: dict[int, Result] = {}
         for number in connections:
             each = load.choose(load.clicks(servers.codes, servers.data, number))
-            for port in (ours, usual):
-                _rate(redis, each, port, _WARM_SECONDS)
             rates = paired(
-                partial(_rate, redis, each, ours, seconds),
-                partial(_rate, redis, each, usual, seconds),
+                partial(_rate_of_new, changed, redis, each, seconds),
+                partial(_rate_of_new, servers, redis, each, seconds),
                 pairs,
             )
             results[number] = Result(name="edge", unit="requests/s", pairs=rates)
@@ -229,6 +225,15 @@ def _rounds(
             f" append {append:,.0f}/s ({ours / append:.3f})"
         )
         yield ours, handler, append
+
+
+def _rate_of_new(
+    servers: BenchServers, redis: Redis, load: Load, seconds: float
+) -> float:
+    """Of an edge started for it: two processes of the same edge differ by some percent."""
+    with edges(servers) as (port, _):
+        _rate(redis, load, port, _WARM_SECONDS)
+        return _rate(redis, load, port, seconds)
 
 
 def _rate(redis: Redis, load: Load, port: int, seconds: float) -> float:

@@ -6,16 +6,17 @@ besides.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 from threading import Thread
 from time import monotonic, time_ns
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -31,7 +32,7 @@ from ingest.contracts.metrics.build import version
 from ingest.contracts.telemetry import Bounded
 from ingest.contracts.variables import SettingsError
 
-Attribute = str | int | Sequence[str]
+Attribute = str | int | Sequence[str | UUID]
 
 #: How long a process that ends waits for its last spans.
 _CLOSE_SECONDS: Final = 1.0
@@ -66,6 +67,14 @@ class _Process(Resource):
         return self is other
 
 
+class _Exporter(OTLPSpanExporter):
+    """Makes in its thread, of many spans at once, what the SDK knows as a span."""
+
+    @override
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        return super().export([span.readable() for span in spans])
+
+
 class SpanExport:
     """Exports the spans of one process, from a thread of its own."""
 
@@ -81,13 +90,13 @@ class SpanExport:
         self.resource = _Process(known.attributes, known.schema_url)
         self.scope = InstrumentationScope("reftide", version())
         try:
-            self._processor = BatchSpanProcessor(OTLPSpanExporter())
+            self._processor = BatchSpanProcessor(_Exporter())
         except ValueError as error:
             raise SettingsError(
                 f"a variable that begins with OTEL_ is wrong: {error}; correct it, or unset"
                 " REFTIDE_TRACES_PER_SECOND"
             ) from error
-        self.send = self._processor.on_end
+        self.send: Callable[[Any], None] = self._processor.on_end
 
     def close(self) -> None:
         """Export what is left, unless nobody takes it within a second."""
@@ -100,12 +109,15 @@ class SpanExport:
 class Span:
     """A span under way. It is exported when it ends."""
 
+    #: What the processor asks of a span: whether it is sampled.
+    context: Final = SpanContext(1, 1, False, _SAMPLED)  # noqa: FBT003 -- SpanContext's
+
     def __init__(
         self,
         export: SpanExport,
         name: str,
         kind: SpanKind,
-        parent: SpanContext | None = None,
+        parent: "SpanContext | Span | None" = None,
         links: Sequence[SpanContext] = (),
     ) -> None:
         """`parent` is the span around it; without one it begins a trace."""
@@ -114,17 +126,17 @@ class Span:
         self._kind = kind
         self._parent = parent
         self._links = links
-        trace_id = parent.trace_id if parent else getrandbits(128)
-        self.context = SpanContext(trace_id, getrandbits(64), False, _SAMPLED)  # noqa: FBT003 -- SpanContext's
+        self.trace_id: int = getrandbits(128) if parent is None else parent.trace_id
+        self.span_id = getrandbits(64)
         self._began = time_ns()
 
     def within(self, name: str, kind: SpanKind = SpanKind.INTERNAL) -> "Span":
         """A span that begins inside this one."""
-        return Span(self._export, name, kind, self.context)
+        return Span(self._export, name, kind, self)
 
     @property
     def traceparent(self) -> str:
-        return f"00-{self.context.trace_id:032x}-{self.context.span_id:016x}-01"
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-01"
 
     def end(
         self,
@@ -136,21 +148,37 @@ class Span:
         """Of an error it says the class: messages may quote events."""
         if error is not None:
             attributes = {**attributes, "error.type": type(error).__name__}
-        self._export.send(
-            ReadableSpan(
-                self._name,
-                context=self.context,
-                parent=self._parent,
-                resource=self._export.resource,
-                attributes=attributes,
-                links=[Link(each) for each in self._links[:_MOST_LINKS]],
-                kind=self._kind,
-                status=_FAILED if failed or error else _OK,
-                start_time=self._began,
-                end_time=time_ns(),
-                instrumentation_scope=self._export.scope,
-            )
+        self._attributes = attributes
+        self._status = _FAILED if failed or error else _OK
+        self._ended = time_ns()
+        self._export.send(self)
+
+    def readable(self) -> ReadableSpan:
+        """As the SDK exports it, once it has ended."""
+        parent = self._parent
+        return ReadableSpan(
+            self._name,
+            context=_own_context(self),
+            parent=_own_context(parent) if isinstance(parent, Span) else parent,
+            resource=self._export.resource,
+            attributes={name: _said(each) for name, each in self._attributes.items()},
+            links=[Link(each) for each in self._links[:_MOST_LINKS]],
+            kind=self._kind,
+            status=self._status,
+            start_time=self._began,
+            end_time=self._ended,
+            instrumentation_scope=self._export.scope,
         )
+
+
+def _own_context(span: Span) -> SpanContext:
+    return SpanContext(span.trace_id, span.span_id, False, _SAMPLED)  # noqa: FBT003 -- likewise
+
+
+def _said(attribute: Attribute) -> str | int | Sequence[str]:
+    if isinstance(attribute, str | int):
+        return attribute
+    return [str(each) for each in attribute]
 
 
 def span_context(traceparent: str) -> SpanContext:
