@@ -36,6 +36,8 @@ _WAITS = (
     "ingest.redis_io.client._READY_SECONDS",
     "ingest.dependencies._CHANGES_SECONDS",
 )
+#: For how long it waits for its disk, in tests of Redis' outages too.
+DISK_WAIT = "ingest.durable.spool.spool._WRITE_SECONDS"
 _PATIENT_SECONDS = 15.0
 #: Tracebacks in colours and boxes take a tenth of a second each.
 _PLAIN = structlog.dev.ConsoleRenderer(
@@ -93,10 +95,10 @@ def blocked_loops_fail() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def patient_edges() -> Iterator[Mapping[str, float]]:
-    """Edges in this process wait long for Redis: a machine that is busy is no outage."""
-    usual = {name: resolve_name(name) for name in _WAITS}
+    """Edges in this process wait long for Redis and their disk: a busy machine is no outage."""
+    usual = {name: resolve_name(name) for name in (*_WAITS, DISK_WAIT)}
     with pytest.MonkeyPatch.context() as patch:
-        for name in _WAITS:
+        for name in usual:
             patch.setattr(name, _PATIENT_SECONDS)
         yield usual
 
@@ -117,8 +119,8 @@ def hasty_edges(
 ) -> None:
     """In tests of outages, they wait as long as they do outside."""
     if request.node.get_closest_marker("hasty"):
-        for name, seconds in patient_edges.items():
-            monkeypatch.setattr(name, seconds)
+        for name in _WAITS:
+            monkeypatch.setattr(name, patient_edges[name])
 
 
 @pytest.fixture(scope="session")

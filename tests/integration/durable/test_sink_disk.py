@@ -4,6 +4,7 @@ import asyncio
 import errno
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -16,9 +17,18 @@ from ingest.durable.degradation import Level
 from ingest.durable.spool import directory as home_module
 from ingest.durable.spool.files import OsFiles
 from ingest.durable.spool.spool import SpoolFailed
+from tests.conftest import DISK_WAIT
 from tests.support.edge.sinks import SHARDS, Edge, an_edge
 from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey
+
+
+@pytest.fixture(autouse=True)
+def impatient_edges(
+    monkeypatch: pytest.MonkeyPatch, patient_edges: Mapping[str, float]
+) -> None:
+    """They wait for their disk as long as they do outside tests."""
+    monkeypatch.setattr(DISK_WAIT, patient_edges[DISK_WAIT])
 
 
 class FullDisk(OsFiles):

@@ -96,7 +96,7 @@ async def test_a_slot_moves_under_load_and_a_node_freezes(
             cluster.primaries[2].server.thaw()
             await load.reaches(100)
         await is_all_right(there, load)
-        assert 0 == load.refused
+        assert {} == load.refused
         keys = await asyncio.to_thread(target.ask, "KEYS", "*:events")
         assert 5 == len(keys)
 
@@ -134,7 +134,7 @@ async def test_what_replicas_confirmed_outlives_a_primary_a_move_and_a_freeze(
             second.server.thaw()
             await load.reaches(200)
         await is_all_right(there, load)
-        assert 0 == load.refused
+        assert {} == load.refused
         p99 = sorted(load.seconds)[len(load.seconds) * 99 // 100]
         sys.stdout.write(f"{len(load.seconds)} answers, p99 {p99:.3f} s\n")
         assert p99 < 5.0

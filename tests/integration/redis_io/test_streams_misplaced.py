@@ -106,7 +106,7 @@ async def test_an_edge_with_another_order_appends_where_the_order_is_the_same(
         assert before[:2] == after[:2]
         assert before[2] < after[2]
         assert len(load.accepted) == len(after[2] - before[2])
-        assert 0 == load.refused
+        assert {} == load.refused
 
 
 async def test_an_edge_with_a_server_less_does_not_start(

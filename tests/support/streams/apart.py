@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ class Load:
     accepted: list[str] = field(default_factory=list)
     #: How long each answer took, in seconds.
     seconds: list[float] = field(default_factory=list)
-    refused: int = 0
+    #: How often each other answer came.
+    refused: Counter[str] = field(default_factory=Counter)
     #: Sessions are numbered from here on.
     sent: int = 0
     _is_over: bool = False
@@ -55,7 +57,7 @@ class Load:
         if answer.status == 200:
             self.accepted.append(session)
         else:
-            self.refused += 1
+            self.refused[f"{answer.status} {await answer.text()}"] += 1
 
     async def go_on(self, pause: float = 0.01) -> None:
         """One client, until `end`."""
