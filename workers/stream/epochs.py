@@ -256,10 +256,11 @@ async def _count(
     if is_at_rest and known["is_restarted"]:
         # The edge that appended these events may not have lived to miss their entries.
         missing = max(missing, ceil(unsettled / (ENTRY_EVENTS - 1)))
-        change = known["settled"] + missing - stream.added - known["vanished"]
-        if change > 0:
-            grown = epoch, change, stream.added
-            await connection.execute(_SQL["epochs_vanished"], *grown)
+        vanished = known["settled"] + missing - stream.added
+        if vanished > known["vanished"]:
+            # Not by how many more: edges tell `sample` of the same ones meanwhile.
+            least = epoch, vanished, stream.added
+            await connection.execute(_SQL["epochs_vanished"], *least)
     if missing == known["lost"] == 0 or (missing < known["lost"] and not is_at_rest):
         return
     # While something is in flight, nobody knows which events the lost entries had.

@@ -144,7 +144,7 @@ select coalesce(sum(recorded + repeats + quarantined - beyond_first), 0)::bigint
  where epoch = $1 and shard = $2
 
 -- epochs_vanished: more was recorded or appended in an epoch whose server was restarted than its stream ever had; `entries_added` may know of it from before
-update stream_epochs set vanished = vanished + $2, entries_added = greatest(entries_added, $3 + vanished + $2) where epoch = $1
+update stream_epochs set vanished = greatest(vanished, $2), entries_added = greatest(entries_added, $3 + greatest(vanished, $2)) where epoch = $1
 
 -- losses_book: change by how many events of an epoch are lost, and by how many beyond the first of their entry; under no worker's name
 insert into ledger as total (epoch, shard, consumer, lost, lost_beyond_first) values ($1, $2, '', $3, $4)

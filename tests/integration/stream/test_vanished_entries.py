@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from ingest.contracts.stream import FIELD, GROUP
+from tests.support.eventually import eventually
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.workers.losing import STREAM, Edge, Scene, a_scene, restart
 from workers.postgres.database import transaction
 from workers.stream.epochs import count_losses, current_epoch, sample
+
+_WAITS = (
+    "select count(*) from pg_stat_activity"
+    " where wait_event_type = 'Lock' and datname = current_database()"
+)
 
 
 @pytest.fixture
@@ -223,10 +229,8 @@ async def test_an_emptied_server_lost_what_edges_had_appended_since_it_was_count
     assert (10, 10, 0) == (ledger.lost, lost["at_most"], ledger.balance)
 
 
-async def test_what_was_recorded_before_it_vanished_is_not_lost_when_its_epoch_ends(
-    scene: Scene, valkey: Valkey
-) -> None:
-    # Commands append too, and tell nobody.
+async def lose_five_that_are_recorded(scene: Scene, valkey: Valkey) -> None:
+    """Of 30, of which commands appended ten: they tell nobody."""
     for _ in range(10):
         await scene.redis.xadd(STREAM, {FIELD: b"x"})
     await scene.append(15)
@@ -237,6 +241,39 @@ async def test_what_was_recorded_before_it_vanished_is_not_lost_when_its_epoch_e
     await scene.look()
     assert 5 == len(await restart(scene, valkey, valkey.file_bytes - kept))
     await scene.settle()
+
+
+async def test_what_two_jobs_learn_at_once_to_have_vanished_is_counted_once(
+    scene: Scene, valkey: Valkey
+) -> None:
+    await lose_five_that_are_recorded(scene, valkey)
+    await scene.edge.tell()
+    async with transaction(scene.pool) as connection:
+        await sample(connection, scene.redis, [0])
+    await scene.edge.report()
+
+    async def count() -> None:
+        async with transaction(scene.pool) as connection:
+            await count_losses(connection, scene.redis, [0])
+
+    async def waits() -> bool:
+        return bool(await scene.pool.fetchval(_WAITS))
+
+    async with asyncio.TaskGroup() as group, transaction(scene.pool) as connection:
+        await sample(connection, scene.redis, [0])
+        # It has read how many vanished, and waits to write that.
+        group.create_task(count())
+        await eventually(waits)
+
+    assert 5 == await scene.pool.fetchval("select vanished from stream_epochs")
+    ledger, lost = await scene.judge()
+    assert (30, 0, 0, []) == (ledger.recorded, ledger.lost, ledger.balance, lost)
+
+
+async def test_what_was_recorded_before_it_vanished_is_not_lost_when_its_epoch_ends(
+    scene: Scene, valkey: Valkey
+) -> None:
+    await lose_five_that_are_recorded(scene, valkey)
     # Workers count before they know what the edge found.
     await scene.edge.tell()
     async with transaction(scene.pool) as connection:
