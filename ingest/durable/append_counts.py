@@ -101,6 +101,8 @@ class AppendCounts:
         known = msgspec.json.decode(found.counts, type=_Counts)
         own = cls(known.shards, kept)
         own.name, own.since, own.runs = known.name, known.since, known.runs
+        for one in (*found.counted, *found.later):
+            unpacked(one.claims)  # before anything is told of them
         for one in found.counted:
             own._remember(one)
         own._ended = Counter(known.ended)

@@ -157,6 +157,17 @@ def test_what_a_live_edge_keeps_is_its_own(data: Path, tmp_path: Path) -> None:
     assert [] == [*(tmp_path / "memory").iterdir()]
 
 
+def test_a_log_that_this_release_cannot_read_is_dropped(
+    data: Path, tmp_path: Path
+) -> None:
+    edges, appended = an_edge(tmp_path / "memory", data, 1)
+    appended.note(0, b"%d-9" % (2 * HOUR_MS), bytes(16), b'{"of": "a later one"}')
+    edges.close(appended)
+
+    assert [] == adopted(tmp_path / "memory", data)
+    assert [] == [*(tmp_path / "memory").iterdir()]
+
+
 def test_an_edge_knows_only_those_of_its_data_directory(
     data: Path, tmp_path: Path
 ) -> None:
