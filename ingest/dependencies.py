@@ -153,7 +153,8 @@ def _observing(
 
     def observe(shards: Sequence[int], seen: Look) -> str | None:
         note(seen.pressure)
-        servers.note_agreed(seen.agreed)
+        if seen.knows_agreed:
+            servers.note_agreed(seen.agreed)
         return servers.note_sealed(shards, seen.sealed)
 
     return observe

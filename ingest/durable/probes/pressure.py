@@ -27,7 +27,8 @@ class Look(NamedTuple):
 
     pressure: Pressure
     sealed: frozenset[int]
-    #: What `SHARDS_KEY` says, if that was asked too.
+    #: Whether `SHARDS_KEY` was asked too, and answered; and what it says.
+    knows_agreed: bool = False
     agreed: bytes | None = None
 
 

@@ -103,11 +103,13 @@ class RedisProbe:
             await self.read_clock()
             refusal, agreed = await self._probe(name, now, description)
             await self._compare(shards)
-            seen = (await look(self._redis, shards))._replace(agreed=agreed)
+            seen = await look(self._redis, shards)
         except REDIS_ERRORS as error:
             self._keeper.failed(error)
             return
         self.answered_at = self._clock.now()
+        if not isinstance(agreed, RedisError):
+            seen = seen._replace(knows_agreed=True, agreed=agreed)
         problem = self._observe(shards, seen)
         self._keeper.answered(refusal or problem, were_refused=were_refused)
 
@@ -120,8 +122,11 @@ class RedisProbe:
 
     async def _probe(
         self, name: str, now: int, description: Mapping[str, object]
-    ) -> tuple[str | None, bytes | None]:
-        """Write the edge's state; why Redis takes no writes, if so, and which shards there are."""
+    ) -> tuple[str | None, bytes | RedisError | None]:
+        """Write the edge's state; why Redis takes no writes, if so, and which shards there are.
+
+        The shards are an error if Redis does not say.
+        """
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(edge_key(name), orjson.dumps(description), ex=_EXPIRES_SECONDS)
             pipe.zadd(EDGES_KEY, {name: now})
@@ -130,10 +135,9 @@ class RedisProbe:
             if self._replicas.count:
                 pipe.execute_command(*confirmation(self._replicas))
             written, _, _, agreed, *confirmed = await pipe.execute(raise_on_error=False)
-        known = agreed if isinstance(agreed, bytes) else None
         if isinstance(written, RedisError):
-            return describe_error(written), known
-        return (shortfall(confirmed[0], self._replicas) if confirmed else None), known
+            return describe_error(written), agreed
+        return (shortfall(confirmed[0], self._replicas) if confirmed else None), agreed
 
     async def _compare(self, shards: Sequence[int]) -> None:
         run = await self._epochs.read(shards)

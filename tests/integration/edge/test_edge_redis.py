@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from uuid_utils import uuid7
 
 from ingest.app import HEALTH, build
 from ingest.contracts import ids
-from ingest.contracts.stream import SHARDS_KEY, events_key
+from ingest.contracts.stream import EDGES_KEY, SHARDS_KEY, edge_key, events_key
 from ingest.durable.edge_clock import unix_ms
 from ingest.durable.stream import ShardCountMismatch
 from tests.support.eventually import eventually
@@ -40,6 +41,11 @@ async def client(redis_url: str, tmp_path: Path) -> AsyncIterator[Client]:
         yield made
 
 
+async def has_level(client: Client, level: str) -> bool:
+    answer = await client.get("/readyz")
+    return answer.status == 200 and level == (await answer.json())["level"]
+
+
 async def test_health_is_told(client: Client) -> None:
     assert 200 == (await client.get("/livez")).status
     assert 200 == (await client.get("/readyz")).status
@@ -58,25 +64,40 @@ async def test_who_is_draining_is_not_ready(client: Client) -> None:
 async def test_an_edge_uses_those_of_its_shards_that_there_are(
     client: Client, redis_url: str
 ) -> None:
-    async def says(status: int, what: str) -> bool:
-        answer = await client.get("/readyz")
-        return answer.status == status and what in await answer.text()
-
+    is_at = partial(has_level, client)
     async with Redis.from_url(redis_url) as redis:
         await redis.set(SHARDS_KEY, 2)
-        await eventually(lambda: says(200, "stream"))
+        await eventually(lambda: is_at("stream"))
         for _ in range(20):
             await client.post("/web/click/ALICE")
         lengths = [await redis.xlen(events_key(shard)) for shard in range(4)]
         await redis.set(SHARDS_KEY, "0,11,42,43 on 2 servers")
-        await eventually(lambda: says(200, "its streams are sealed"))
+        await eventually(lambda: is_at("spool"))
         # Those of this edge are among them.
         await redis.set(SHARDS_KEY, 8)
-        await eventually(lambda: says(200, "stream"))
-        await redis.delete(SHARDS_KEY)
-        assert await says(200, "stream")
+        await eventually(lambda: is_at("stream"))
 
     assert ([0, 0], 20) == (lengths[2:], sum(lengths))
+
+
+async def test_an_edge_that_is_not_told_which_shards_there_are_changes_none(
+    client: Client, redis_url: str
+) -> None:
+    is_at = partial(has_level, client)
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        await redis.set(SHARDS_KEY, "0,11,42,43 on 2 servers")
+        await eventually(lambda: is_at("spool"))
+        async with redis.pipeline() as pipe:
+            await pipe.delete(SHARDS_KEY).lpush(SHARDS_KEY, "an error").execute()
+        # The second probe after that begins when the first has told all.
+        for _ in range(2):
+            [edge] = await redis.zrange(EDGES_KEY, 0, -1)
+            await redis.delete(edge_key(edge))
+            await eventually(partial(redis.exists, edge_key(edge)))
+
+        assert await is_at("spool")
+        await redis.delete(SHARDS_KEY)
+        await eventually(lambda: is_at("stream"))
 
 
 async def test_without_redis_the_edge_starts_keeps_events_and_brings_them(
