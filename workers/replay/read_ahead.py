@@ -33,7 +33,7 @@ class ReadAhead:
         return task
 
     async def close(self) -> None:
-        """Forget what was read ahead. Returns when nothing is being read any more."""
+        """Forget what was read ahead. A thread that reads goes on to the end of its page."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
