@@ -28,7 +28,7 @@ from scripts.environment import Environment
 from scripts.errors import Unreachable, UsageProblem
 from scripts.locking import alone
 from scripts.output import printable
-from scripts.servers import postgres
+from scripts.servers import PostgresAway, postgres
 from scripts.services.observe.verify import is_at_rest, verify
 from scripts.sql import statements
 
@@ -85,12 +85,21 @@ async def play(environment: Environment, plan: Plan, say: Say) -> dict[str, Any]
 
 @asynccontextmanager
 async def _alone(environment: Environment) -> AsyncIterator[None]:
-    """Two demos at once would make the same links."""
+    """Two demos at once would make the same links.
+
+    If PostgreSQL ends meanwhile, its links are made: the demo goes on without the lock.
+    """
     problem = UsageProblem(
         "Another demo runs at this installation.", "wait until it has ended."
     )
-    async with alone(environment, _SQL["only_one"], otherwise=problem):
-        yield
+    is_done = False
+    try:
+        async with alone(environment, _SQL["only_one"], otherwise=problem):
+            yield
+            is_done = True
+    except PostgresAway:
+        if not is_done:
+            raise
 
 
 async def _require_ready(http: aiohttp.ClientSession, url: str) -> None:

@@ -2,18 +2,24 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.e2e.conftest import ROOT, Begin, Up
+from tests.e2e.conftest import ROOT, Begin, Up, eventually
 from tests.support.environment import inherited
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 DEMO_SECONDS = 150.0
+#: Ends the session that keeps other demos off; whether there was one.
+_END = (
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where state = 'idle in transaction' and state_change < now() - interval '1 second'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +52,16 @@ def demo(up: Up, *arguments: str) -> tuple[int, str]:
 def report(up: Up, events: int) -> tuple[int, dict[str, Any]]:
     code, text = demo(up, "--events", str(events), "--json")
     return code, orjson.loads(text)
+
+
+def test_the_demo_goes_on_if_postgresql_ends_its_longest_session(up: Up) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(report, up, 400)
+        eventually(lambda: up.cli.fetch(_END))
+        code, told = running.result()
+
+    assert told["ok"]
+    assert 0 == code
 
 
 def test_everything_that_the_demo_sends_is_recorded_once_in_every_run(
