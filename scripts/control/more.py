@@ -25,7 +25,7 @@ _SQL: Final = statements("control/control")
 #: Links in one request.
 MOST_LINKS: Final = 1000
 #: What has no workspace of its own is everybody's, and switched by operators.
-_SWITCHED: Final = {"program": "programs", "link": "links"}
+_SWITCHED: Final = {"program": ("programs", "number"), "link": ("links", "public_id")}
 
 
 def _day(text: str) -> date:
@@ -100,10 +100,10 @@ async def _switch(call: Call, verb: str, **values: Any) -> Answer:
     scope, subject = call.path("scope"), call.path("subject")
     if scope not in _SWITCHED:
         raise missing("switch", scope)
-    switched = resource(_SWITCHED[scope])
-    row = await own(call, switched, subject)
+    name, member = _SWITCHED[scope]
+    row = await own(call, resource(name), subject)
     [action] = [each for each in noun("switches").actions if each.verb == verb]
-    named = {"scope": scope, "subject": str(row[switched.identity])}
+    named = {"scope": scope, "subject": str(row[member])}
     return Answer(await action.run(call.connection, **named, **values))
 
 

@@ -31,9 +31,8 @@ LARGEST_PAGE: Final = 1000
 class Resource:
     """A noun under `/control/v1`.
 
-    `find` gives the row that the noun's `show` gives; `argument` is that by which its
-    actions name it, and `identity` the member of rows that holds it. `cursor` is the member
-    by which lists go on; without one they are whole.
+    Its actions name it by `argument`, which is the member `identity` of rows: an id where others'
+    codes may be the same. `cursor` is the member by which lists go on; without one they are whole.
     """
 
     name: str
@@ -57,11 +56,11 @@ class Resource:
 
 RESOURCES: Final = (
     Resource(
-        name="links", what="link", argument="code", identity="public_id", cursor="id",
+        name="links", what="link", argument="code", identity="id", cursor="id",
         renames={"new_code": "code"}, removal="disable",
     ),
     Resource(
-        name="partners", what="partner", argument="code", identity="public_id", cursor="id",
+        name="partners", what="partner", argument="code", identity="id", cursor="id",
         renames={"new_code": "code"},
     ),
     Resource(
@@ -89,13 +88,16 @@ def resource(name: str) -> Resource:
 
 async def own(call: Call, resource: Resource, name: str) -> Row:
     """The row of that name in the caller's workspace. Raises Problem where there is none."""
-    unknown = missing(resource.what, name)
-    show = resource.action("show")
     try:
-        value = show.fields[resource.argument].parse(name)
+        value = resource.action("show").fields[resource.argument].parse(name)
     except ValueError as error:
-        raise unknown from error
-    about: dict[str, Any] = {resource.argument: value}
+        raise missing(resource.what, name) from error
+    return await _own(call, resource, value)
+
+
+async def _own(call: Call, resource: Resource, value: Any) -> Row:
+    show, unknown = resource.action("show"), missing(resource.what, str(value))
+    about = {resource.argument: value}
     if "workspace" in show.fields:
         about["workspace"] = call.caller.workspace.name
     if "domain" in show.fields and resource.argument != "domain":
@@ -224,7 +226,7 @@ def _changes(resource: Resource) -> Act:
     async def act(call: Call) -> Answer:
         row = await _held(call, resource)
         await change(call, resource, row, call.body)
-        row = await own(call, resource, str(row[resource.identity]))
+        row = await _own(call, resource, row[resource.identity])
         return Answer(row, etag=etag_of(row))
 
     return act
@@ -252,6 +254,6 @@ def _run(
 ) -> Awaitable[Row]:
     action = resource.action(verb)
     name = {resource.argument: row[resource.identity]}
-    # Public ids need neither.
+    # What names a row needs neither.
     others = {each: None for each in ("workspace", "domain") if each in action.fields}
     return action.run(connection, **{**others, **values, **name})

@@ -137,7 +137,7 @@ async def delete(call: Call) -> Answer:
 
 
 async def switch_off(call: Call, row: Row) -> None:
-    await _LINKS.action("disable").run(call.connection, row["public_id"], None)
+    await _LINKS.action("disable").run(call.connection, row["id"], None)
 
 
 async def changed(call: Call, row: Row, body: Any) -> Row:

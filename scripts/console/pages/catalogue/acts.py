@@ -43,7 +43,7 @@ class _Kind(NamedTuple):
     """What is made and changed alike.
 
     `code` is the field that a new one must have; `find` gives the row that a path names by
-    `identity`, and `argument` is the field by which actions name it.
+    `identity`. Actions name it by the field `argument`, which is the row's member `member`.
     """
 
     name: str
@@ -52,6 +52,7 @@ class _Kind(NamedTuple):
     edited: Sequence[str]
     find: Callable[[Asked, Connection, str], Awaitable[Row]]
     argument: str = "code"
+    member: str = "id"
     identity: str = "public_id"
 
     def action(self, verb: str) -> Action:
@@ -64,7 +65,7 @@ _PARTNER: Final = _Kind(
     "partner", PARTNERS, "new_code", partner_pages.EDITED, the_partner
 )
 _PROGRAM: Final = _Kind(
-    "program", PROGRAMS, "name", (*program_pages.EDITED,), the_program, "number", "number"
+    "program", PROGRAMS, "name", (*program_pages.EDITED,), the_program, "number", "number", "number"
 )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ async def _change(asked: Asked, form: Form, *, kind: _Kind) -> str:
         asked_for = kind.noun.values("set", texts)
         if kind is _LINK:
             await require_program(asked, connection, asked_for["program"])
-        about = {kind.argument: found[kind.identity]}
+        about = {kind.argument: found[kind.member]}
         row = await kind.action("set").run(connection, **asked_for | about)
         return await _noted(asked, connection, kind, "set", texts, row)
 
@@ -103,7 +104,7 @@ async def _switch_link(asked: Asked, _: Form, *, is_on: bool) -> str:
     act, verb = (links.enable, "enable") if is_on else (links.disable, "disable")
     async with acting(asked) as connection:
         link = await _found(asked, connection, _LINK)
-        row = await act(connection, code=link["public_id"], domain=None)
+        row = await act(connection, code=link["id"], domain=None)
         return await _noted(asked, connection, _LINK, verb, {}, row)
 
 
@@ -113,7 +114,7 @@ async def _add_alias(asked: Asked, form: Form) -> str:
         raise UsageProblem("The alias has no code.", "write one.")
     async with acting(asked) as connection:
         link = await _found(asked, connection, _LINK)
-        asked_for = ALIASES.values("add", texts) | {"link": link["public_id"]}
+        asked_for = ALIASES.values("add", texts) | {"link": link["id"]}
         row = await aliases.add(connection, **asked_for)
         return await _noted(asked, connection, _LINK, "alias add", texts, row)
 
@@ -122,7 +123,7 @@ async def _remove_alias(asked: Asked, form: Form) -> str:
     alias = form.get("alias", "")
     async with acting(asked) as connection:
         link = await _found(asked, connection, _LINK)
-        named, said = {"code": alias, "link": link["public_id"]}, {"alias": alias}
+        named, said = {"code": alias, "link": link["id"]}, {"alias": alias}
         await aliases.remove(connection, domain=None, **named)
         return await _noted(asked, connection, _LINK, "alias remove", said, link)
 

@@ -1,6 +1,7 @@
 """Aliases: more codes of a link. A former code is one, and so is a misprint that counts."""
 
 from typing import Final
+from uuid import UUID
 
 from ingest.contracts.directory import (
     DEFAULT_NAMESPACE,
@@ -45,7 +46,7 @@ ALIASES: Final = Noun(
 async def add(
     connection: Connection,
     new_code: str,
-    link: str,
+    link: str | UUID,
     domain: str | None,
     namespace: str | None,
 ) -> Row:
@@ -69,12 +70,13 @@ listing(
 
 @ALIASES.action("CODE --link --domain", "Code {alias} leads nowhere any more.")
 async def remove(
-    connection: Connection, code: str, link: str | None, domain: str | None
+    connection: Connection, code: str, link: str | UUID | None, domain: str | None
 ) -> Row:
     """Take an alias away: clicks on it are unknown again. What was recorded stays."""
     await connection.execute(_SQL["one_writer"])
     where = domain_namespace(domain) if domain else None
-    found = await rows(connection, _SQL["aliased"], code, where, link)
+    whose = (None, link) if isinstance(link, UUID) else (link, None)
+    found = await rows(connection, _SQL["aliased"], code, where, *whose)
     if len(found) > 1:
         raise UsageProblem(
             f"Several links have the alias {code!r}.",

@@ -117,6 +117,7 @@ def _refusal(link: Row) -> str | None:
             link["holder"] is None or link["holder"] == link["link_id"],
             f"the code {link['code']!r} leads to another link",
         ),
+        (not link["is_taken"], f"the public id {link['public_id']!r} is taken"),
         (
             link["link_id"] is None or link["namespace"] == link["former_namespace"],
             "a link stays on its domain",
@@ -146,7 +147,7 @@ async def _renamed(connection: Connection, links: Sequence[Row]) -> list[Row]:
     for name in ("new_code", "inactive", "namespace", "public_id", "workspace"):
         others.pop(name)
     for each in renamed:
-        await set_(connection, each["public_id"], new_code=each["code"], **others)
+        await set_(connection, each["link_id"], new_code=each["code"], **others)
     return renamed
 
 

@@ -7,7 +7,10 @@ select asked.place, known.id as link_id, coalesce(known.public_id, asked.public_
        coalesce(asked.domain, known.domain, '') as domain,
        case when asked.domain is null and known.id is not null then known.namespace else asked.namespace end as namespace,
        programs.id as program_id, programs.url as program_url, partners.id as partner_id,
-       domains.schemes, holder.id as holder
+       domains.schemes, holder.id as holder,
+       known.id is null and asked.public_id is not null
+       and (exists (select from links where public_id = asked.public_id or namespace = '-' and code = asked.public_id)
+            or exists (select from link_aliases where namespace = '-' and code = asked.public_id)) as is_taken
   from jsonb_to_recordset($2::text::jsonb)
            as asked (place integer, external_id text, public_id text, namespace text, code text, domain text,
                      program bigint, partner text)
@@ -25,6 +28,10 @@ select asked.place, known.id as link_id, coalesce(known.public_id, asked.public_
         select link_id from link_aliases
          where namespace = case when asked.domain is null and known.id is not null then known.namespace else asked.namespace end
            and code = asked.code
+        union all
+        select id from links
+         where public_id = asked.code
+           and case when asked.domain is null and known.id is not null then known.namespace else asked.namespace end = '-'
          limit 1
        ) as holder on true
  order by asked.place

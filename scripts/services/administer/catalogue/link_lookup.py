@@ -1,10 +1,11 @@
 """Finds a link by what operators call it, or refuses with a way out."""
 
 from typing import Final
+from uuid import UUID
 
 from ingest.contracts.directory import DEFAULT_NAMESPACE, domain_namespace
 from scripts.errors import AlreadyExists, UsageProblem
-from scripts.servers import Connection, required
+from scripts.servers import Connection, required, single
 from scripts.services.noun import Row
 from scripts.sql import statements
 
@@ -24,11 +25,15 @@ async def the_link(connection: Connection, code: str, domain: str | None) -> Row
     )
 
 
-async def any_link(connection: Connection, code: str, domain: str | None) -> Row:
+async def any_link(connection: Connection, code: str | UUID, domain: str | None) -> Row:
     """As `the_link`; what nothing else is called may be a workspace's own code.
 
-    Raises UsageProblem also where several workspaces have that code.
+    A UUID is the id of a row: who has found a link acts on that one. By its public id it would
+    be found again, or another one with such a code. Raises UsageProblem also where several
+    workspaces have that code.
     """
+    if isinstance(code, UUID):
+        return await single(connection, _SQL["row"], code)
     if domain is None:
         found = await connection.fetchrow(_SQL["named"], DEFAULT_NAMESPACE, code)
         if found is not None:

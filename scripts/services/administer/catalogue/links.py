@@ -87,6 +87,9 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
         workspace_namespace(owner.id) if wanted.is_own else namespace_of(wanted.domain)
     )
     await code_is_free(connection, namespace, wanted.code)
+    if wanted.public_id is not None:
+        # Links are named by either: one name is to mean one link.
+        await code_is_free(connection, DEFAULT_NAMESPACE, wanted.public_id)
     taken = AlreadyExists(
         f"Another link has the public id {wanted.public_id!r}.", "choose another one."
     )
@@ -113,7 +116,7 @@ async def add_link(connection: Connection, wanted: NewLink) -> Row:
         await connection.execute(_SQL["discount"], link_id, wanted.discount)
     await _give_external_id(connection, link_id, wanted.external_id)
     await connection.execute(_SQL["in_small_letters"], link_id)
-    return await single(connection, _SQL["named"], namespace, wanted.code)
+    return await any_link(connection, link_id, None)
 
 
 async def _give_external_id(
@@ -244,7 +247,7 @@ listing(
 
 
 @LINKS.action("CODE --domain", NounFacts("Link {code}"))
-async def show(connection: Connection, code: str, domain: str | None) -> Row:
+async def show(connection: Connection, code: str | UUID, domain: str | None) -> Row:
     """Show a link by CODE, a former code, or its public id."""
     link = await any_link(connection, code, domain)
     return link | {"redirect": redirect_of(link)}
@@ -263,7 +266,7 @@ def redirect_of(link: Row) -> str:
 )
 async def set_(
     connection: Connection,
-    code: str,
+    code: str | UUID,
     domain: str | None,
     *,
     new_code: str | None,
@@ -290,9 +293,7 @@ async def set_(
     await _enrol(connection, now["program_id"], now["partner_id"])
     if new_code is not None and new_code != link["code"]:
         await _rename(connection, link, new_code)
-    changed = await single(
-        connection, _SQL["named"], link["namespace"], new_code or link["code"]
-    )
+    changed = await any_link(connection, link["id"], None)
     return changed | await _staying(connection, link, changed)
 
 
@@ -310,13 +311,13 @@ async def _staying(connection: Connection, before: Row, link: Row) -> Row:
 
 
 @LINKS.action("CODE --domain", "Link {code} is off.")
-async def disable(connection: Connection, code: str, domain: str | None) -> Row:
+async def disable(connection: Connection, code: str | UUID, domain: str | None) -> Row:
     """Switch a link off: its clicks are refused as its vendor refuses them."""
     return await _switch(connection, await any_link(connection, code, domain), on=False)
 
 
 @LINKS.action("CODE --domain", "Link {code} is on.")
-async def enable(connection: Connection, code: str, domain: str | None) -> Row:
+async def enable(connection: Connection, code: str | UUID, domain: str | None) -> Row:
     """Switch a link on again."""
     return await _switch(connection, await any_link(connection, code, domain), on=True)
 

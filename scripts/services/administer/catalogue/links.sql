@@ -14,6 +14,21 @@ select links.code, links.namespace, links.domain, links.public_id, external_id, 
  limit $4
 
 -- named: one link by its namespace and code, by a former code, or by its public id
+{_link}
+ where links.id in (
+        select id from links where namespace = $1 and code = $2
+        union
+        select link_id from link_aliases where namespace = $1 and code = $2
+        union
+        select id from links where public_id = $2)
+ order by (links.namespace = $1 and links.code = $2) desc
+ limit 1
+
+-- row: one link by the id of its row
+{_link}
+ where links.id = $1
+
+-- _link: what is told of one link
 select links.id, links.workspace_id, links.public_id, links.namespace, links.code,
        links.domain, links.url, program_id, partner_id, is_active, external_id,
        number as program, partners.code as partner, workspaces.name as workspace,
@@ -27,14 +42,6 @@ select links.id, links.workspace_id, links.public_id, links.namespace, links.cod
   join workspaces on workspaces.id = links.workspace_id
   left join programs on programs.id = program_id
   left join partners on partners.id = partner_id
- where links.id in (
-        select id from links where namespace = $1 and code = $2
-        union
-        select link_id from link_aliases where namespace = $1 and code = $2
-        union
-        select id from links where public_id = $2)
- order by (links.namespace = $1 and links.code = $2) desc
- limit 1
 
 -- own: links by a code, present or former, that is unique in their workspaces only
 select links.public_id
@@ -47,11 +54,13 @@ select links.public_id
          where code = $1)
  limit 2
 
--- holder: the link that a code of a namespace leads to, now or formerly
+-- holder: the link that a code of a namespace leads to, now or formerly; without a domain, public ids are codes too
 select public_id from links where namespace = $1 and code = $2
 union all
 select public_id from link_aliases join links on links.id = link_id
  where link_aliases.namespace = $1 and link_aliases.code = $2
+union all
+select public_id from links where $1 = '-' and public_id = $2
  limit 1
 
 -- one_writer: nobody else gives out or takes back codes until this transaction ends
@@ -114,13 +123,14 @@ insert into link_aliases (namespace, code, link_id) values ($1, $2, $3)
 delete from link_aliases where namespace = $1 and code = $2 and link_id = $3
 returning namespace, code as alias, link_id
 
--- aliased: the aliases with a code, by namespace and by their link's code or public id
+-- aliased: the aliases with a code, by namespace and by their link's code, public id or row
 select link_aliases.namespace, link_id
   from link_aliases
   join links on links.id = link_id
  where link_aliases.code = $1
    and ($2::text is null or link_aliases.namespace = $2)
    and ($3::text is null or $3 in (links.code, public_id))
+   and ($4::uuid is null or link_id = $4)
  limit 2
 
 -- aliases: aliases, all or by workspace and link, newest first

@@ -7,7 +7,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from scripts.errors import AlreadyExists, UsageProblem
-from scripts.servers import Connection, required, rows
+from scripts.servers import Connection, required, rows, single
 from scripts.services import parsers
 from scripts.services.administer.access.workspaces import choose, filter_by, listing
 from scripts.services.noun import Noun, NounFacts, NounField, Row, Table
@@ -30,8 +30,15 @@ PARTNERS: Final = Noun(
 )
 
 
-async def the_partner(connection: Connection, code: str, workspace: UUID | None) -> Row:
-    """By code or public id. Raises UsageProblem for an unknown one, or where two have it."""
+async def the_partner(
+    connection: Connection, code: str | UUID, workspace: UUID | None
+) -> Row:
+    """By code or public id; a UUID is the id of a row that was found before.
+
+    Raises UsageProblem for an unknown one, or where two have it.
+    """
+    if isinstance(code, UUID):
+        return await single(connection, _SQL["row"], code)
     found = await connection.fetch(_SQL["called"], code, workspace)
     if not found:
         raise UsageProblem(
@@ -85,7 +92,7 @@ list_ = listing(
 @PARTNERS.action(
     "CODE --workspace", NounFacts("Partner {code}", {"programs": _PROGRAMS})
 )
-async def show(connection: Connection, code: str, workspace: str | None) -> Row:
+async def show(connection: Connection, code: str | UUID, workspace: str | None) -> Row:
     """Show a partner, by CODE or public id, and what it brought."""
     owner = await filter_by(connection, workspace)
     row = await the_partner(connection, code, owner)
@@ -97,7 +104,7 @@ async def show(connection: Connection, code: str, workspace: str | None) -> Row:
 )
 async def set_(
     connection: Connection,
-    code: str,
+    code: str | UUID,
     workspace: str | None,
     *,
     new_code: str | None,
@@ -114,4 +121,4 @@ async def set_(
             f"Another partner of {row['workspace']} is called {new_code!r}.",
             "choose another code.",
         ) from error
-    return await the_partner(connection, row["public_id"], None)
+    return await the_partner(connection, row["id"], None)

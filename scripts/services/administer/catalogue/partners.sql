@@ -8,11 +8,18 @@ select code, public_id, partners.name, email, workspaces.name as workspace,
  limit $2
 
 -- called: partners by code or public id, in all workspaces or one
+{_partner}
+ where (code = $1 or public_id = $1) and ($2::uuid is null or workspace_id = $2)
+ limit 2
+
+-- row: one partner by the id of its row
+{_partner}
+ where partners.id = $1
+
+-- _partner: what is told of one partner
 select partners.id, workspace_id, code, public_id, partners.name, email, image,
        workspaces.name as workspace, partners.created_at
   from partners join workspaces on workspaces.id = workspace_id
- where (code = $1 or public_id = $1) and ($2::uuid is null or workspace_id = $2)
- limit 2
 
 -- enrolments: a partner's programs with its counters
 select number as program, programs.name, {counters},
