@@ -84,6 +84,11 @@ async def page(
 ) -> list[dict[str, Any]]:
     """Events by time and id, latest first, from after one on. Raises UsageProblem."""
     start = await _place(connection, after) if after else None
+    if start is not None:
+        # No index but the summaries of `at` has it: without an end of its own, a part would read
+        # all that former parts were. Times have microseconds.
+        end = start + timedelta.resolution
+        choice = choice._replace(until=min(filter(None, (choice.until, end))))
     if choice.people is not None:
         shared = (*choice[:-1], start, after, limit)
         return await rows(connection, _SQL["by_customer"], *shared, *choice.people)
