@@ -150,10 +150,14 @@ async def changed(call: Call, row: Row, body: Any) -> Row:
 
 
 async def the_link(call: Call, name: str) -> Row:
-    """By its id, or `ext_` and its external id. Raises Problem for an unknown one."""
-    if name.startswith(EXTERNAL):
-        return await found.link(call, external_id=name.removeprefix(EXTERNAL))
-    return await found.link(call, public_id=name)
+    """By what it is called. Raises Problem for an unknown one."""
+    return await found.link(call, **called(name))
+
+
+def called(name: str) -> dict[str, Any]:
+    """A link's id, or `ext_` and its external id."""
+    is_external = name.startswith(EXTERNAL)
+    return {"external_id" if is_external else "public_id": name.removeprefix(EXTERNAL)}
 
 
 def _ours(body: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from scripts.control.vendors import found
 from scripts.control.vendors.dub import (
     EXTERNAL,
     MOST,
+    called,
     changed,
     created,
     shown,
@@ -51,12 +52,14 @@ async def update_many(call: Call) -> Answer:
 
 
 async def delete_many(call: Call) -> Answer:
-    """Switch up to a hundred links off; what is unknown is passed over."""
-    names = await _held(call, call.request.query.get("linkIds", "").split(","))
-    known = [row for name in names for row in await found.links(call, public_id=name)]
-    for row in known:
-        await switch_off(call, row)
-    return Answer({"deletedCount": len(known)})
+    """Switch up to a hundred links off; what is unknown, or off already, is passed over."""
+    count = 0
+    for name in await _held(call, call.request.query.get("linkIds", "").split(",")):
+        # A link that has two names here is off by the second.
+        for row in await found.links(call, **called(name), with_off=False):
+            await switch_off(call, row)
+            count += 1
+    return Answer({"deletedCount": count})
 
 
 def _externals(names: Any) -> Any:
@@ -67,7 +70,7 @@ async def _held(call: Call, names: Any) -> Iterable[str]:
     """The names, each once, in a request that alone changes these links. Raises Problem."""
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         raise invalid("linkIds, or externalIds, is a list of texts.", "linkIds")
-    once = [*dict.fromkeys(filter(None, names))]
+    once = [*dict.fromkeys(filter(None, map(str.strip, names)))]
     if not 1 <= len(once) <= MOST:
         raise invalid(f"It names 1 to {MOST} links.", "linkIds")
     for name in sorted(once):
