@@ -1,8 +1,8 @@
 """From a request to an answer: body, key, transaction, idempotency, and errors in one form."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, Final
@@ -27,6 +27,7 @@ _BODY_SECONDS: Final = 20.0
 #: Requests that have a connection to PostgreSQL, at the same time.
 _AT_ONCE: Final = 8
 _RETRY_SECONDS: Final = 5
+_LATER: Final = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
 _LONGEST_KEY: Final = 255
 #: What changes without anybody's changing it: an ETag leaves it out.
 _VOLATILE: Final = frozenset(
@@ -64,12 +65,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an act answers; `unkept` members are not kept for a repeated request."""
+    """What an act answers; `unkept` members are not kept for a repeated request.
+
+    The trail has a row for each of `links`: public ids that the request's path does not say.
+    """
 
     body: Any
     status: HTTPStatus = HTTPStatus.OK
     etag: str | None = None
-    unkept: frozenset[str] = field(default=frozenset())
+    unkept: frozenset[str] = frozenset()
+    links: Sequence[str] = ()
 
 
 Act = Callable[[Call], Awaitable[Answer]]
@@ -163,14 +168,15 @@ async def _done(call: Call, act: Act) -> Answer:
     """The act's answer, once it is in the trail of operations."""
     answer = await act(call)
     request, caller = call.request, call.caller
-    await note(
-        call.connection,
-        who=f"key {caller.key_id} {caller.name}".strip(),
-        workspace_id=caller.workspace.id,
-        what=f"{request.method} {request.path}",
-        arguments=call.body,
-        result=answer.body,
-    )
+    for path in [f"/links/{each}" for each in answer.links] or [request.path]:
+        await note(
+            call.connection,
+            who=f"key {caller.key_id} {caller.name}".strip(),
+            workspace_id=caller.workspace.id,
+            what=f"{request.method} {path}",
+            arguments=call.body,
+            result=answer.body,
+        )
     return answer
 
 
@@ -218,10 +224,7 @@ def _sent(body: bytes, status: int, etag: str | None = None) -> web.Response:
 
 def _refused(problem: Problem) -> web.Response:
     response = _sent(_encoded(problem.body()), problem.status.value)
-    if problem.status in {
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-    }:
+    if problem.status in _LATER:
         response.headers["Retry-After"] = str(_RETRY_SECONDS)
     if problem.status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"

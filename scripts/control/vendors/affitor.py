@@ -41,12 +41,8 @@ async def list_events(call: Call) -> Answer:
     }
     listed = await found.events(call, program["number"], wanted)
     total = listed[0]["total"] if listed else 0
-    pages = {
-        "page": page,
-        "pageSize": size,
-        "pageCount": -(-total // size),
-        "total": total,
-    }
+    count = -(-total // size)
+    pages = {"page": page, "pageSize": size, "pageCount": count, "total": total}
     return Answer({"data": [*map(_event, listed)], "meta": {"pagination": pages}})
 
 

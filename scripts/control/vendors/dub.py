@@ -48,7 +48,7 @@ _LINKS: Final = resource("links")
 
 async def create(call: Call) -> Answer:
     """Create a link. Without a domain it is on the workspace's oldest, without a key on a random one."""
-    return Answer(shown(await created(call, call.body)))
+    return _answer(await created(call, call.body))
 
 
 async def created(call: Call, body: Any) -> Row:
@@ -115,7 +115,7 @@ async def update(call: Call) -> Answer:
     """Change a link; what is not given stays."""
     await call.alone(call.path("id"))
     row = await the_link(call, call.path("id"))
-    return Answer(shown(await changed(call, row, call.body)))
+    return _answer(await changed(call, row, call.body))
 
 
 async def upsert(call: Call) -> Answer:
@@ -125,15 +125,15 @@ async def upsert(call: Call) -> Answer:
     named = {name: wanted[name] for name in ("url", "domain") if wanted.get(name)}
     known = await found.links(call, **named) if "url" in named else []
     if known:
-        return Answer(shown(await changed(call, known[0], call.body)))
-    return Answer(shown(await created(call, call.body)))
+        return _answer(await changed(call, known[0], call.body))
+    return _answer(await created(call, call.body))
 
 
 async def delete(call: Call) -> Answer:
     """Switch a link off."""
     row = await the_link(call, call.path("id"))
     await switch_off(call, row)
-    return Answer({"id": row["public_id"]})
+    return Answer({"id": row["public_id"]}, links=[row["public_id"]])
 
 
 async def switch_off(call: Call, row: Row) -> None:
@@ -219,6 +219,10 @@ def sums(row: Row) -> dict[str, Any]:
         "sales": row["sales"],
         "saleAmount": int(amounts[0][-1]) if amounts else 0,
     }
+
+
+def _answer(row: Row) -> Answer:
+    return Answer(shown(row), links=[row["public_id"]])
 
 
 def shown(row: Row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from scripts.control.problems import invalid
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import found
-from scripts.control.vendors.dub import MOST, short_link, sums
+from scripts.control.vendors.dub import MOST, shown, sums
 from scripts.services.find.stats import stats
 from scripts.services.noun import Row
 
@@ -24,6 +24,8 @@ _GROUPS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _DAYS: Final = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "1y": 365}
 _UNKNOWN: Final = "Unknown"
+#: What is told of each of the top links.
+_TOLD: Final = ("id", "domain", "key", "shortLink", "url", "createdAt", "partnerId")
 
 
 async def analytics(call: Call) -> Answer:
@@ -71,18 +73,9 @@ def _of(event: str, row: Row) -> dict[str, Any]:
 
 
 async def _top(call: Call, event: str, row: Row) -> dict[str, Any]:
-    link = await found.link(call, public_id=row["id"])
-    return {
-        "link": link["public_id"],
-        "id": link["public_id"],
-        "domain": link["domain"],
-        "key": link["code"],
-        "shortLink": short_link(link),
-        "url": link["url"],
-        "createdAt": link["created_at"],
-        "partnerId": link["partner"],
-        **_of(event, row),
-    }
+    link = shown(await found.link(call, public_id=row["id"]))
+    told = {name: link[name] for name in _TOLD}
+    return {"link": link["id"], **told, **_of(event, row)}
 
 
 def _days(query: Mapping[str, str], today: date) -> tuple[date | None, date | None]:

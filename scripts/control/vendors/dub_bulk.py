@@ -5,41 +5,27 @@ from typing import Any
 
 from scripts.control.problems import Problem, invalid
 from scripts.control.serving import Answer, Call
-from scripts.control.vendors import found
-from scripts.control.vendors.dub import (
-    EXTERNAL,
-    MOST,
-    called,
-    changed,
-    created,
-    shown,
-    switch_off,
-    the_link,
-)
+from scripts.control.vendors import dub, found
 from scripts.errors import AlreadyExists, UsageProblem
 
 
 async def create_many(call: Call) -> Answer:
     """Create up to a hundred links; one that is refused is answered with its error."""
-    if not isinstance(call.body, list) or not 1 <= len(call.body) <= MOST:
-        raise invalid(f"The body is a JSON array of 1 to {MOST} links.")
-    return Answer([await _created_or_refused(call, each) for each in call.body])
+    if not isinstance(call.body, list) or not 1 <= len(call.body) <= dub.MOST:
+        raise invalid(f"The body is a JSON array of 1 to {dub.MOST} links.")
+    done = [await _created_or_refused(call, each) for each in call.body]
+    return Answer(done, links=[each["id"] for each in done if "id" in each])
 
 
 async def _created_or_refused(call: Call, body: Any) -> dict[str, Any]:
     try:
         async with call.connection.transaction():
-            return shown(await created(call, body))
+            return dub.shown(await dub.created(call, body))
     except Problem as problem:
-        return {
-            "link": body,
-            "error": problem.message,
-            "code": problem.code,
-        }
+        return {"link": body, "error": problem.message, "code": problem.code}
     except UsageProblem as error:
-        code = (
-            "conflict" if isinstance(error, AlreadyExists) else "unprocessable_entity"
-        )
+        is_taken = isinstance(error, AlreadyExists)
+        code = "conflict" if is_taken else "unprocessable_entity"
         return {"link": body, "error": error.what, "code": code}
 
 
@@ -47,23 +33,28 @@ async def update_many(call: Call) -> Answer:
     """Change up to a hundred links alike: all of them, or none where one is unknown or refused."""
     body = call.body if isinstance(call.body, dict) else {}
     names = body.get("linkIds") or _externals(body.get("externalIds"))
-    links = [await the_link(call, name) for name in await _held(call, names)]
-    return Answer([shown(await changed(call, row, body.get("data"))) for row in links])
+    links = [await dub.the_link(call, name) for name in await _held(call, names)]
+    done = [dub.shown(await dub.changed(call, row, body.get("data"))) for row in links]
+    return Answer(done, links=[each["id"] for each in done])
 
 
 async def delete_many(call: Call) -> Answer:
     """Switch up to a hundred links off; what is unknown, or off already, is passed over."""
-    count = 0
+    done = list[str]()
     for name in await _held(call, call.request.query.get("linkIds", "").split(",")):
         # A link that has two names here is off by the second.
-        for row in await found.links(call, **called(name), with_off=False):
-            await switch_off(call, row)
-            count += 1
-    return Answer({"deletedCount": count})
+        for row in await found.links(call, **dub.called(name), with_off=False):
+            await dub.switch_off(call, row)
+            done.append(row["public_id"])
+    return Answer({"deletedCount": len(done)}, links=done)
 
 
 def _externals(names: Any) -> Any:
-    return [f"{EXTERNAL}{name}" for name in names] if isinstance(names, list) else names
+    return (
+        [f"{dub.EXTERNAL}{name}" for name in names]
+        if isinstance(names, list)
+        else names
+    )
 
 
 async def _held(call: Call, names: Any) -> Iterable[str]:
@@ -71,8 +62,8 @@ async def _held(call: Call, names: Any) -> Iterable[str]:
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         raise invalid("linkIds, or externalIds, is a list of texts.", "linkIds")
     once = [*dict.fromkeys(filter(None, map(str.strip, names)))]
-    if not 1 <= len(once) <= MOST:
-        raise invalid(f"It names 1 to {MOST} links.", "linkIds")
+    if not 1 <= len(once) <= dub.MOST:
+        raise invalid(f"It names 1 to {dub.MOST} links.", "linkIds")
     for name in sorted(once):
         await call.alone(name)
     return once

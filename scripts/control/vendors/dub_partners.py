@@ -38,12 +38,8 @@ async def create_partner(call: Call) -> Answer:
 async def list_partners(call: Call) -> Answer:
     """List partners, newest first, a page at a time."""
     query = call.request.query
-    listed = await found.partners(
-        call,
-        email=query.get("email"),
-        search=query.get("search"),
-        **page(query),
-    )
+    named = {name: query.get(name) for name in ("email", "search")}
+    listed = await found.partners(call, **named, **page(query))
     return Answer([_partner(row) for row in listed])
 
 

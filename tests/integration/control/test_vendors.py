@@ -1,5 +1,6 @@
-"""Affixo's and Affitor's management routes."""
+"""Affixo's and Affitor's management routes, and what Dub's client does not ask Dub's for."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from tests.support.control.api import Api
@@ -55,3 +56,35 @@ async def test_a_programs_events_are_listed_as_affitor_does(api: Api) -> None:
     assert [] == (await api("GET", f"{path}?{span}")).body["data"]
     assert 404 == (await api("GET", "//api/tracking/events/99")).status
     assert 422 == (await api("GET", f"{path}?eventType=visit")).status
+
+
+async def test_the_trail_names_each_link_that_dubs_routes_changed(api: Api) -> None:
+    await api("POST", "/domains", {"domain": "go.example"})
+    to_a = {"url": "https://a.example"}
+    many = [{**to_a, "externalId": f"e{number}"} for number in range(2)]
+    made = (await api("POST", "//links/bulk", [*many, {**to_a, "password": "x"}])).body
+    first, second = (each["id"] for each in made[:2])
+    for method, path, body in (
+        ("PATCH", "//links/ext_e0", to_a),
+        ("PUT", "//links/upsert", {"url": "https://a.example"}),
+        ("PATCH", "//links/bulk", {"externalIds": ["e0", "e1"], "data": to_a}),
+        ("DELETE", f"//links/bulk?linkIds=ext_e1,{second},{first}", None),
+        ("DELETE", "//links/bulk?linkIds=lnk_nobody", None),
+    ):
+        said = await api(method, path, body)
+        assert 200 == said.status, said.body
+
+    rows = await asyncio.to_thread(
+        api.cli.fetch, "select what from operations order by id offset 1"
+    )
+    assert [
+        f"POST /links/{first}",
+        f"POST /links/{second}",
+        f"PATCH /links/{first}",
+        f"PUT /links/{second}",
+        f"PATCH /links/{first}",
+        f"PATCH /links/{second}",
+        f"DELETE /links/{second}",
+        f"DELETE /links/{first}",
+        "DELETE /links/bulk",
+    ] == [row["what"] for row in rows]

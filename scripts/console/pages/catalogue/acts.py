@@ -13,11 +13,7 @@ from scripts.console.pages.catalogue.links import the_link
 from scripts.console.pages.catalogue.partners import the_partner
 from scripts.console.pages.catalogue.programs import the_program
 from scripts.console.pages.choosing import NAMED, hiding, theirs
-from scripts.console.pages.forms import (
-    changed,
-    given,
-    require_program,
-)
+from scripts.console.pages.forms import changed, given, require_program
 from scripts.console.protection import missing
 from scripts.console.serving import Act, Asked, Form
 from scripts.errors import UsageProblem
@@ -151,10 +147,8 @@ async def _owner(
     asked: Asked, connection: Connection, texts: dict[str, str]
 ) -> str | None:
     """The workspace of something new; None: the only one, or its program's. Raises Refused."""
-    known, name = (
-        await visible(connection, asked.user.workspaces),
-        texts.get("workspace"),
-    )
+    known = await visible(connection, asked.user.workspaces)
+    name = texts.get("workspace")
     if name is not None and name not in known:
         raise missing()
     if name is None and asked.user.workspaces is not None:
