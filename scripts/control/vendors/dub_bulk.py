@@ -1,12 +1,15 @@
 """Dub's routes of many links at once: created, changed, switched off."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from scripts.control.problems import Problem, invalid
 from scripts.control.serving import Answer, Call
 from scripts.control.vendors import dub, found
 from scripts.errors import AlreadyExists, UsageProblem
+
+#: What one link has and others have not: Dub's `data` for many leaves it out.
+_OF_ONE: Final = ("key", "domain", "externalId", "prefix")
 
 
 async def create_many(call: Call) -> Answer:
@@ -32,9 +35,13 @@ async def _created_or_refused(call: Call, body: Any) -> dict[str, Any]:
 async def update_many(call: Call) -> Answer:
     """Change up to a hundred links alike: all of them, or none where one is unknown or refused."""
     body = call.body if isinstance(call.body, dict) else {}
-    names = body.get("linkIds") or _externals(body.get("externalIds"))
-    links = [await dub.the_link(call, name) for name in await _held(call, names)]
-    done = [dub.shown(await dub.changed(call, row, body.get("data"))) for row in links]
+    ids, data = body.get("linkIds"), body.get("data")
+    if isinstance(data, dict):
+        data = {name: data[name] for name in data if name not in _OF_ONE}
+    prefix = "" if ids else dub.EXTERNAL
+    names = await _held(call, ids or body.get("externalIds"), prefix)
+    links = [await dub.the_link(call, name) for name in names]
+    done = [dub.shown(await dub.changed(call, row, data)) for row in links]
     return Answer(done, links=[each["id"] for each in done])
 
 
@@ -49,19 +56,12 @@ async def delete_many(call: Call) -> Answer:
     return Answer({"deletedCount": len(done)}, links=done)
 
 
-def _externals(names: Any) -> Any:
-    return (
-        [f"{dub.EXTERNAL}{name}" for name in names]
-        if isinstance(names, list)
-        else names
-    )
-
-
-async def _held(call: Call, names: Any) -> Iterable[str]:
-    """The names, each once, in a request that alone changes these links. Raises Problem."""
+async def _held(call: Call, names: Any, prefix: str = "") -> Iterable[str]:
+    """The names, each once, behind a prefix, in a request that alone changes these links. Raises Problem."""
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         raise invalid("linkIds, or externalIds, is a list of texts.", "linkIds")
-    once = [*dict.fromkeys(filter(None, map(str.strip, names)))]
+    bare = filter(None, map(str.strip, names))
+    once = [*dict.fromkeys(f"{prefix}{each}" for each in bare)]
     if not 1 <= len(once) <= dub.MOST:
         raise invalid(f"It names 1 to {dub.MOST} links.", "linkIds")
     for name in sorted(once):

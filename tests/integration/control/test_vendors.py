@@ -88,3 +88,24 @@ async def test_the_trail_names_each_link_that_dubs_routes_changed(api: Api) -> N
         f"DELETE /links/{first}",
         "DELETE /links/bulk",
     ] == [row["what"] for row in rows]
+
+
+async def test_many_links_keep_what_only_one_can_have(api: Api) -> None:
+    await api("POST", "/links", {"code": "one", "external_id": "7"})
+    names = ("key", "domain", "externalId", "prefix")
+    data = {"url": "https://a.example", **dict.fromkeys(names, "two")}
+    said = await api("PATCH", "//links/bulk", {"externalIds": [" 7 "], "data": data})
+    refused = [
+        (await api("PATCH", "//links/bulk", {"data": data, **named})).status
+        for named in (
+            {"externalIds": [7]},
+            {"externalIds": "7"},
+            {"linkIds": [None]},
+            {},
+        )
+    ]
+
+    [link] = said.body
+    assert ("one", "", "7") == tuple(link[each] for each in names[:3])
+    assert "https://a.example" == link["url"]
+    assert [422] * 4 == refused
