@@ -1,6 +1,7 @@
 """Programs and milestones: found, made, changed, by whom they belong to."""
 
 import asyncio
+import html
 import re
 
 import pytest
@@ -130,3 +131,36 @@ async def test_a_user_of_a_workspace_has_its_programs_and_milestones_only(
     assert [404] * 3 == hidden
     wrong = 400 if program == "x" else 404
     assert [404, wrong, 404, 303, 303] == acts
+
+
+async def test_a_user_of_two_workspaces_follows_the_links_of_what_either_has(
+    shop: Cli,
+) -> None:
+    # The page without a workspace is about the first by name.
+    for arguments in (
+        ("workspaces", "add", "west & co"),
+        ("programs", "add", "Theirs", "--workspace", "west & co", "--number", "2"),
+        ("partners", "add", "oscar", "--workspace", "west & co", "--public-id", "prt_o"),
+        ("links", "add", "AUTUMN", "--program", "2", "--partner", "oscar", "--public-id", "lnk_a"),
+    ):  # fmt: skip
+        await asyncio.to_thread(shop.document, *arguments)
+    both = ("--workspace", "default", "--workspace", "west & co")
+    await add_user(shop, "jane", "--role", "operator", *both)
+    new = {"name": "Five friends", "program": "2", "converts": "5"}
+    seen = {}
+    async with opened(shop) as console:
+        await console.sign_in("jane")
+        made = await console.act("milestones", "new-milestone", **new)
+        for path in ("programs/2", "links/lnk_a", "partners/prt_o"):
+            page = (await console.get(path)).text
+            for further in re.findall(r'href="/console/(\w[\w-]*\?[^"]+)"', page):
+                seen[further] = await console.get(html.unescape(further))
+        location = made.headers["Location"].removeprefix("/console/")
+        milestones = _words(await console.get(location))
+
+    named = {"links", "milestones", "traffic", "new-link", "events"}
+    assert named == {further.partition("?")[0] for further in seen}
+    for further, page in seen.items():
+        chosen = re.search(r' (selected|aria-current="true")>west &amp; co<', page.text)
+        assert (200, True) == (page.status, chosen is not None), further
+    assert "Five friends 5 0 2 west" in milestones

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from scripts.console.acting import acting, note
 from scripts.console.pages.catalogue import links as link_pages
@@ -136,7 +136,8 @@ async def _add_milestone(asked: Asked, form: Form) -> str:
         row = await add.run(connection, **asked_for)
         owner = program["workspace_id"]
         await note(asked, connection, "milestones add", texts, row, owner)
-    return f"milestones?program={program['number']}"
+    named = {"program": program["number"], "workspace": program["workspace"]}
+    return f"milestones?{urlencode(named)}"
 
 
 async def _found(asked: Asked, connection: Connection, kind: _Kind) -> Row:

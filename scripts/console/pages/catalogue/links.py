@@ -176,7 +176,7 @@ async def _read_new(asked: Asked) -> Mapping[str, Any]:
     async with asked.console.reads.connection() as connection:
         known = await visible(connection, asked.user.workspaces)
         offered = await choices(connection, asked)
-    said = said_of(asked.request.query, ("partner", "program"))
+    said = said_of(asked.request.query, ("partner", "program", "workspace"))
     return {"workspaces": [*known], "offered": offered, "said": said}
 
 
