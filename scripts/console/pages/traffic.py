@@ -1,12 +1,6 @@
 """What links brought: clicks, leads and sales of some days, beside the days before."""
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
@@ -93,6 +87,7 @@ async def _read(asked: Asked) -> Mapping[str, Any]:
         "funnel": _funnel(total, former[-1]),
         "total": _shown(total, total),
         "times": times,
+        "most": _DOWNLOADED,
     }
 
 

@@ -147,8 +147,9 @@ async def summing(
 ) -> tuple[str, Sequence[Any]]:
     """The statement that sums up what has these ids and values of facets, and its arguments.
 
-    Counters have the answer without any, or of a link. Else all rows of the days are read, of
-    which there must be some: months that are detached have none.
+    Counters have the answer without any, or of a link; but partners and programs of a time are
+    summed up from rows, and from what stands for detached months. With other ids and values all
+    rows of the days are read, and detached months have none.
     """
     asked = (workspace_id, *days, limit)
     is_counted = not only or (only.keys() == {"link"} and by not in SIDES[1:])

@@ -49,8 +49,9 @@ async def import_lines(
 ) -> Imported:
     """Import lines; the report. A dry run changes nothing. Raises UsageProblem, Unreachable.
 
-    While all shards are sealed it raises a Failure. Stopped in the middle, it leaves whole thousands; imported again, these are unchanged.
-    `advance` is told how many lines are done.
+    Clicks raise a Failure while all shards are sealed; other kinds need none. Stopped in the
+    middle, it leaves whole thousands; imported again, these are unchanged. `advance` is told
+    how many lines are done.
     """
     report = Imported()
     async with (

@@ -47,6 +47,7 @@ async def test_figures_are_those_of_the_days_asked_for_and_the_days_before(
     )
     assert "+100% from 500" in week
     assert "1,509" in long
+    assert "at most 100,000 rows" in week
     assert _figures(odd.text) == _figures(week)
     assert ([200] * 6, [404, 404]) == (every, wrong)
 
