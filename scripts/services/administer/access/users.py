@@ -52,7 +52,7 @@ async def add(
 ) -> None:
     """Make a user of the named workspaces, or of the installation where none is named.
 
-    Without a password only a proxy signs it in. Raises UsageProblem, Taken.
+    Without a password only a proxy signs it in. Raises UsageProblem, AlreadyExists.
     """
     if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
         raise UsageProblem(
