@@ -75,7 +75,7 @@ RESOURCES: Final = (
         name="keys", what="API key", read=EVERYTHING, write=EVERYTHING, argument="key_id", identity="id",
         cursor="id", renames={}, removal="revoke",
     ),
-    Resource(name="milestones", what="milestone", renames={}),
+    Resource(name="milestones", what="milestone", cursor="id", renames={}),
 )  # fmt: skip
 
 

@@ -164,3 +164,22 @@ async def test_a_user_of_two_workspaces_follows_the_links_of_what_either_has(
         chosen = re.search(r' (selected|aria-current="true")>west &amp; co<', page.text)
         assert (200, True) == (page.status, chosen is not None), further
     assert "Five friends 5 0 2 west" in milestones
+
+
+async def test_milestones_go_on_where_their_page_ended(shop: Cli) -> None:
+    await asyncio.to_thread(
+        shop.fetch,
+        "insert into milestones (id, program_id, name, converts)"
+        " select gen_random_uuid(), programs.id, 'Height ' || n, 1 + n / 2"
+        " from programs, generate_series(1, 150) n",
+    )
+    async with opened(shop, is_open=True) as console:
+        first = (await console.get("milestones?program=1")).text
+        further = re.search(r'href="/console/(milestones\?[^"]+)">Further', first)
+        assert further
+        second = (await console.get(html.unescape(further[1]))).text
+
+    seen = [re.findall(r">Height (\d+)<", page) for page in (first, second)]
+    assert [100, 50] == [len(names) for names in seen]
+    assert 150 == len({*seen[0], *seen[1]})
+    assert "Further" not in second

@@ -84,6 +84,11 @@ async def test_milestones_switches_and_sums(api: Api) -> None:
     await api("POST", "/milestones", {"name": "Five", "program": 1, "converts": 5})
     listed = (await api("GET", "/milestones?program=1")).body
     assert [("Five", 5)] == [(row["name"], row["converts"]) for row in listed["data"]]
+    await api("POST", "/milestones", {"name": "Ten", "program": 1, "converts": 10})
+    first = (await api("GET", "/milestones?limit=1")).body
+    second = (await api("GET", f"/milestones?limit=1&after={first['next']}")).body
+    assert ["Five", "Ten"] == [each["data"][0]["name"] for each in (first, second)]
+    assert second["next"] is None
 
     off = await api("PUT", "/switches/program/1", {"reason": "too many"})
     assert off.body["is_off"]

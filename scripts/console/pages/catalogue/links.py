@@ -31,7 +31,7 @@ from scripts.services.website import tag, tag_attributes
 from scripts.sql import statements
 
 SQL: Final = statements("console/pages/catalogue/catalogue")
-_ROWS: Final = 100
+ROWS: Final = 100
 _DAYS: Final = 30
 _FILTERS: Final = ("q", "partner", "program", "state", "workspace")
 _STATES: Final = {"on": True, "off": False}
@@ -83,14 +83,14 @@ async def listed(
     after = after_of(asked)
     async with asked.console.reads.connection() as connection:
         owners = await workspaces_of(asked, connection)
-        found = await rows(connection, SQL[statement], owners, *by, after, _ROWS)
+        found = await rows(connection, SQL[statement], owners, *by, after, ROWS)
         known = await visible(connection, asked.user.workspaces)
     return {
         "rows": found,
         "said": said,
         "query": urlencode(said),
         "workspaces": [*known],
-        "is_full": len(found) == _ROWS,
+        "is_full": len(found) == ROWS,
     }
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scripts.console.pages.catalogue.links import listed, trail
+from scripts.console.pages.catalogue.links import ROWS, listed, trail
 from scripts.console.pages.choosing import (
     NAMED,
+    after_of,
     hiding,
     number_of,
     said_of,
@@ -79,9 +80,11 @@ async def _read_milestones(asked: Asked) -> Mapping[str, Any]:
         name = workspace_of(asked, known)
         await require_program(asked, connection, program)
         with hiding():
-            found = await milestones(connection, program, name)
+            found = await milestones(connection, program, name, ROWS, after_of(asked))
         earned = await awards(connection, program, None, name, _AWARDS)
-    return {"rows": found, "awards": earned, "said": said, "workspaces": [*known]}
+    is_full, names = len(found) == ROWS, [*known]
+    shown = {"rows": found, "awards": earned, "is_full": is_full}
+    return {**shown, "said": said, "workspaces": names}
 
 
 PAGES: Final = (

@@ -1,6 +1,7 @@
 """Milestones: what partners earn by the number of their leads."""
 
 from typing import Final
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
@@ -50,16 +51,21 @@ async def add(connection: Connection, name: str, program: int, converts: int) ->
 
 
 @MILESTONES.action(
-    "--program --workspace", Table("program name converts awards workspace")
+    "--program --workspace --limit --after",
+    Table("program name converts awards workspace"),
 )
 async def list_(
-    connection: Connection, program: int | None, workspace: str | None
+    connection: Connection,
+    program: int | None,
+    workspace: str | None,
+    limit: int,
+    after: UUID | None,
 ) -> list[Row]:
     """List the milestones and how many partners have earned each."""
     owner = await filter_by(connection, workspace)
     if program is not None:
         await the_program(connection, program)
-    return await rows(connection, _SQL["list"], owner, program)
+    return await rows(connection, _SQL["list"], owner, program, limit, after)
 
 
 @MILESTONES.action(
