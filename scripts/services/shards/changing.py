@@ -17,16 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import msgspec
-from msgspec.structs import replace
-
 from ingest.contracts.placement.layout import described
 from ingest.contracts.placement.streams_url import place_of
-from ingest.contracts.stream import PLACE_KEY, SHARDS_CHANGE_KEY, SHARDS_KEY
+from ingest.contracts.stream import PLACE_KEY, SHARDS_KEY
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.services.observe.streams import read_shard
-from scripts.services.shards import checks
+from scripts.services.shards import checks, noting
 from scripts.services.shards.sealing import (
     clear,
     is_sealed,
@@ -49,15 +46,6 @@ _SQL: Final = statements("services/shards/changing")
 _POLL_SECONDS: Final = 0.2
 #: How long a replica has to confirm a seal until it is asked again.
 _CONFIRM_MS: Final = 1_000
-
-# Nobody changes it but a command that began where this one did.
-_AGREE: Final = """
-local found = redis.call('GET', KEYS[1])
-if found ~= ARGV[1] then return found end
-redis.call('SET', KEYS[1], ARGV[2])
-redis.call('SET', KEYS[2], ARGV[3])
-return ARGV[2]
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +140,22 @@ class Changer:
         self._connection = connection
         self._say = say
         self._reached = boundary
-        self._is_agreed = change.record.is_agreed
+        self._noted = change.record.change
+
+    @property
+    def _is_agreed(self) -> bool:
+        return self._noted is not None and self._noted.is_agreed
 
     async def take_back(self) -> None:
-        """Let all shards take events again, and forget the change."""
-        for shard in self._present.layout.numbers:
-            await unseal(self._present.redis, shard)
-        await self._present.redis.delete(SHARDS_CHANGE_KEY)
+        """Let all shards take events again, and forget the change.
+
+        Raises UsageProblem where it was agreed on, or ended, meanwhile.
+        """
+        await _unseal_all(self._present)
+        if not await noting.forget(self._present.redis, self._noted):
+            raise noting.gone()
+        # A command that still runs seals shards until it finds no note.
+        await _unseal_all(self._present)
 
     async def run(self, now: float, wait: float) -> int:
         """Change them; how many entries were deleted.
@@ -166,35 +163,26 @@ class Changer:
         `now` in Unix seconds. Raises a Failure if shards are not drained after `wait` seconds.
         """
         if not self._is_agreed:
-            agreed = await self._note(now)
+            begun = await self._begin(now)
             await self._empty(self._change.sealed, wait)
             await self._count()
-            await self._agree(agreed)
+            await self._agree(begun)
         await self._place()
         removed, shards, opened = 0, await self._leaving(), 1
         while opened:
             await self._empty(shards, wait)
             removed += await self._clear()
             opened = await self._seal(shards)
-        await self._present.redis.delete(SHARDS_CHANGE_KEY)
+        await noting.forget(self._present.redis, self._noted)
         return removed
 
-    async def _note(self, now: float) -> ChangeNote:
-        """Say what is under way; what is to be said once it is agreed on."""
+    async def _begin(self, now: float) -> ChangeNote:
+        """Say what is under way."""
         was, will = (each.layout.record for each in (self._present, self._target))
         note = ChangeNote(from_=was.decode(), to=will.decode(), since=now)
-        redis = self._present.redis
-        found = await redis.set(
-            SHARDS_CHANGE_KEY, msgspec.json.encode(note), nx=True, get=True
-        )
-        begun = msgspec.json.decode(found, type=ChangeNote) if found else note
-        if begun.to != note.to:
-            raise UsageProblem(
-                f"Another command has just begun a change to {begun.to}.",
-                "let it end, then see `reftide shards`.",
-            )
+        begun = self._noted = await noting.begin(self._present.redis, note)
         self._reached("noted")
-        return replace(begun, is_agreed=True)
+        return begun
 
     async def _empty(self, shards: Sequence[int], wait: float) -> None:
         """Seal shards, and return once all that is in them is recorded.
@@ -236,17 +224,31 @@ class Changer:
         ]
 
     async def _seal(self, shards: Sequence[int]) -> int:
-        """How many took events before."""
-        new = 0
+        """How many took events before. Raises UsageProblem where the change is not ours any more."""
+        new: list[int] = []
+        await self._require_note()
         for shard in shards:
-            new += await seal(self._present.redis, shard)
+            if await seal(self._present.redis, shard):
+                new.append(shard)
             self._reached("sealed a shard")
         if new:
+            await self._require_note(sealed=new)
             self._say(
-                f"{new} shards take no more events; workers record what they have."
+                f"{len(new)} shards take no more events; workers record what they have."
             )
         self._reached("sealed")
-        return new
+        return len(new)
+
+    async def _require_note(self, sealed: Sequence[int] = ()) -> None:
+        """Raises UsageProblem without our note, and then opens what was `sealed` again.
+
+        Whoever took the change back may have opened these before we sealed them.
+        """
+        if await noting.is_there(self._present.redis, self._noted):
+            return
+        for shard in sealed:
+            await unseal(self._present.redis, shard)
+        raise noting.gone()
 
     async def _count(self) -> None:
         """Have the ledger know how many entries the sealed shards ever had."""
@@ -257,21 +259,11 @@ class Changer:
                 await work(self._connection, self._present.redis, numbers)
         self._reached("counted")
 
-    async def _agree(self, note: ChangeNote) -> None:
-        for shard in self._target.layout.numbers:
-            await unseal(self._target.redis, shard)
+    async def _agree(self, begun: ChangeNote) -> None:
+        await _unseal_all(self._target)
         self._reached("opened")
-        was, will = (each.layout.record for each in (self._present, self._target))
-        agree = self._present.redis.register_script(_AGREE)
-        keys = [SHARDS_KEY, SHARDS_CHANGE_KEY]
-        found = await agree(keys=keys, args=[was, will, msgspec.json.encode(note)])
-        if found != will:
-            raise UsageProblem(
-                f"{SHARDS_KEY} in Redis says {described(found)} now.",
-                "somebody else changed it: see `reftide shards`.",
-            )
-        self._is_agreed = True
-        self._say(f"{SHARDS_KEY} says {described(will)}.")
+        self._noted = await noting.agree(self._present.redis, begun)
+        self._say(f"{SHARDS_KEY} says {described(self._target.layout.record)}.")
         self._reached("agreed")
 
     async def _place(self) -> None:
@@ -293,6 +285,11 @@ class Changer:
                 self._reached("cleared a shard")
         self._reached("cleared")
         return removed
+
+
+async def _unseal_all(side: Side) -> None:
+    for shard in side.layout.numbers:
+        await unseal(side.redis, shard)
 
 
 def _listed(shards: Sequence[int] | dict[int, int]) -> str:

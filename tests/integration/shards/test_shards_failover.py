@@ -5,12 +5,10 @@ edges meanwhile.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import NamedTuple
 
 import pytest
@@ -19,12 +17,15 @@ from redis import Redis
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SEALED_ID, SHARDS_KEY, events_key
 from scripts.services.shards.changing import Step
-from tests.support.environment import inherited
 from tests.support.eventually import eventually
-from tests.support.servers.installation import ROOT, an_installation
+from tests.support.servers.installation import an_installation
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.streams.apart import Apart, Load
-from tests.support.streams.resharding import has_workers, renewed_workers
+from tests.support.streams.resharding import (
+    has_workers,
+    renewed_workers,
+    waiting_behind,
+)
 
 pytestmark = [
     pytest.mark.hasty,
@@ -33,25 +34,6 @@ pytestmark = [
 ]
 
 _WORDS = ("shards", "--to", "2", "--drop-entries")
-
-#: The command, which waits behind the step that is given first, until there is a file.
-_WAITING = """
-import sys, time
-from functools import partial
-from pathlib import Path
-from scripts.cli import main
-from scripts.commands.recover import shards
-
-def reached(step):
-    if step == at and not here.exists():
-        here.touch()
-        while not there.exists():
-            time.sleep(0.02)
-
-at, here, there = sys.argv.pop(1), Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
-shards.Changer = partial(shards.Changer, boundary=reached)
-main()
-"""
 
 
 class Pair(NamedTuple):
@@ -82,30 +64,6 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         address.symlink_to(primary.socket)
         replica.follow(primary)
         yield Pair(primary, replica, address)
-
-
-@asynccontextmanager
-async def waiting_behind(
-    step: Step, there: Apart, path: Path
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """The command once it is behind a step; it goes on when there is the file."""
-    here, onward = path / "here", path / "onward"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _WAITING, step, str(here), str(onward), *_WORDS,
-        env={**inherited(), **there.site.variables}, cwd=ROOT,
-        stdout=DEVNULL, stderr=DEVNULL,
-    )  # fmt: skip
-
-    async def is_there() -> bool:
-        assert process.returncode is None
-        return here.exists()
-
-    try:
-        await eventually(is_there)
-        yield process, onward
-    finally:
-        onward.touch()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -167,7 +125,9 @@ async def test_a_server_of_streams_fails_over(
         pair.replica.follow(None)
         async with load.running():
             await load.reaches(20)
-            async with waiting_behind(step, there, tmp_path) as (process, onward):
+            async with waiting_behind(
+                step, there.site.variables, tmp_path, *_WORDS
+            ) as (process, onward):
                 # The ledger knows of entries that the replica lacks.
                 await there.count()
                 await asyncio.to_thread(pair.fail_over)

@@ -1,11 +1,36 @@
 """An installation whose shards change while clients go on."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from tests.support.servers.installation import EDGES, Installation, an_edge
+from scripts.services.shards.changing import Step
+from tests.support.environment import inherited
+from tests.support.eventually import eventually
+from tests.support.servers.installation import EDGES, ROOT, Installation, an_edge
 from tests.support.streams.apart import Apart
+
+#: The command, which waits behind the step that is given first, until there is a file.
+_WAITING = """
+import sys, time
+from functools import partial
+from pathlib import Path
+from scripts.cli import main
+from scripts.commands.recover import shards
+
+def reached(step):
+    if step == at and not here.exists():
+        here.touch()
+        while not there.exists():
+            time.sleep(0.02)
+
+at, here, there = sys.argv.pop(1), Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
+shards.Changer = partial(shards.Changer, boundary=reached)
+main()
+"""
 
 
 async def renewed_edges(there: Apart, path: Path, stack: AsyncExitStack) -> None:
@@ -29,3 +54,26 @@ async def has_workers(there: Apart) -> bool:
     """Whether a worker is alive that reads the shards that there are."""
     found = await there.document("shards")
     return bool(found["workers"].get(found["agreed"]))
+
+
+@asynccontextmanager
+async def waiting_behind(
+    step: Step, variables: Mapping[str, str], path: Path, *words: str
+) -> AsyncIterator[tuple[Process, Path]]:
+    """The command once it is behind a step; it goes on when there is the file."""
+    here, onward = path / "here", path / "onward"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _WAITING, step, str(here), str(onward), *words,
+        env={**inherited(), **variables}, cwd=ROOT, stdout=DEVNULL, stderr=PIPE,
+    )  # fmt: skip
+
+    async def is_there() -> bool:
+        assert process.returncode is None
+        return here.exists()
+
+    try:
+        await eventually(is_there)
+        yield process, onward
+    finally:
+        onward.touch()
+        await process.communicate()

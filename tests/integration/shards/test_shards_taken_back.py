@@ -1,0 +1,80 @@
+"""A change is taken back while the command that began it still runs: nothing of it is left."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from ingest.contracts.placement.layout import Layout
+from ingest.contracts.stream import (
+    GROUP,
+    SHARDS_CHANGE_KEY,
+    SHARDS_KEY,
+    WORKERS_KEY,
+    events_key,
+    heartbeat_key,
+)
+from scripts.services.shards.changing import Step
+from tests.support.servers.cli import Cli
+from tests.support.streams.resharding import waiting_behind
+from workers.stream.liveness import heartbeat
+
+pytestmark = pytest.mark.timeout(120)
+
+_WORDS = ("shards", "--to", "2", "--drop-entries", "--wait", "60")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Redis:
+    """Four shards at rest."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.set(SHARDS_KEY, 4)
+        for shard in range(4):
+            client.xgroup_create(events_key(shard), GROUP, id="0", mkstream=True)
+        return client
+
+
+def has_an_unread_entry(redis: Redis) -> None:
+    """In shard 3; a worker is alive that reads it, and does not do so."""
+    redis.xadd(events_key(3), {"e": "x"})
+    redis.sadd(WORKERS_KEY, "one")
+    redis.set(heartbeat_key("one"), heartbeat(Layout.at_home(4)))
+
+
+def is_as_before(redis: Redis) -> bool:
+    for shard in range(4):
+        redis.xadd(events_key(shard), {"e": "x"})
+    return not redis.exists(SHARDS_CHANGE_KEY) and redis.get(SHARDS_KEY) == "4"
+
+
+@pytest.mark.parametrize("step", ["sealed a shard", "drained", "opened"])
+async def test_the_command_goes_no_further_when_its_change_was_taken_back(
+    cli: Cli, redis: Redis, tmp_path: Path, step: Step
+) -> None:
+    async with waiting_behind(step, cli.variables, tmp_path, *_WORDS) as (run, onward):
+        back = await asyncio.to_thread(cli.run, "shards", "--to", "4")
+        onward.touch()
+        _, said = await run.communicate()
+
+    assert "Taken back: there are 4 shards." in back.out
+    assert 2 == run.returncode
+    assert "The change is no longer under way as this command began it" in said.decode()
+    assert is_as_before(redis)
+
+
+async def test_a_command_that_waits_for_workers_seals_nothing_again(
+    cli: Cli, redis: Redis, tmp_path: Path
+) -> None:
+    has_an_unread_entry(redis)
+    async with waiting_behind("sealed", cli.variables, tmp_path, *_WORDS) as (
+        run,
+        onward,
+    ):
+        onward.touch()
+        await asyncio.to_thread(cli.document, "shards", "--to", "4")
+        _, said = await run.communicate()
+
+    assert 2 == run.returncode
+    assert "took it back" in said.decode()
+    assert is_as_before(redis)
