@@ -191,9 +191,10 @@ class Changer:
         """
         redis, loop = self._present.redis, asyncio.get_running_loop()
         deadline, said = loop.time() + wait, 0
-        lacking: list[str] = []
+        # Not known at first: a command before this one may have sealed them, and been stopped.
+        lacking: list[str] | None = None
         while True:
-            if await self._seal(shards) or lacking:
+            if await self._seal(shards) or lacking != []:
                 lacking = await unconfirmed(redis, shards, _CONFIRM_MS)
             waiting = await checks.in_flight(redis, shards)
             if not (waiting or lacking):

@@ -106,7 +106,7 @@ async def unconfirmed(redis: Redis, shards: Sequence[int], ms: int) -> list[str]
     return [
         server.name or "REDIS_URL"
         for server in servers_of(redis, shards)
-        if not await _is_confirmed(redis, server, ms)
+        if server.shards and not await _is_confirmed(redis, server, ms)
     ]
 
 

@@ -18,6 +18,7 @@ from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SEALED_ID, SHARDS_KEY, events_key
 from scripts.services.shards.changing import Step
 from tests.support.eventually import eventually
+from tests.support.servers.cli import servers_of
 from tests.support.servers.installation import an_installation
 from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.streams.apart import Apart, Load
@@ -111,6 +112,36 @@ def sealed(server: Valkey, layout: Layout) -> set[int]:
             for shard in layout.numbers
         }
     return {shard for shard, last in ids.items() if last == SEALED_ID.encode()}
+
+
+def test_a_command_that_is_run_again_waits_for_a_replica_that_lags(
+    database_url: str, pair: Pair
+) -> None:
+    cli = servers_of(pair.url, database_url)
+    with Redis.from_url(pair.url) as redis:
+        redis.set(SHARDS_KEY, 4)
+    pair.replica.freeze()
+    refused = [cli.run(*_WORDS, "--wait", "0") for _ in range(2)]
+    pair.replica.thaw()
+    done = cli.document(*_WORDS)
+
+    for each in refused:
+        assert 1 == each.code
+        assert "replicas of REDIS_URL have not confirmed that shards" in each.err
+    assert done["is_done"]
+    # The other two have no streams yet.
+    assert {2, 3} == sealed(pair.replica, Layout((2, 3), b""))
+
+
+def test_more_shards_wait_for_no_replica(database_url: str, pair: Pair) -> None:
+    cli = servers_of(pair.url, database_url)
+    with Redis.from_url(pair.url) as redis:
+        redis.set(SHARDS_KEY, 4)
+    pair.replica.freeze()
+
+    assert cli.document("shards", "--to", "6", "--wait", "0")["is_done"]
+
+    pair.replica.thaw()
 
 
 @pytest.mark.parametrize("step", ["sealed", "drained", "agreed", "cleared"])
