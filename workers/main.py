@@ -20,10 +20,11 @@ from importlib.util import find_spec
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
+from ingest.contracts.placement.change import is_leaving
 from ingest.contracts.placement.cluster import CLUSTERED, HOME_REMEDY, is_clustered
 from ingest.contracts.placement.layout import Layout, mismatch
 from ingest.contracts.placement.streams_url import place_of
-from ingest.contracts.stream import SHARDS_KEY
+from ingest.contracts.stream import SHARDS_CHANGE_KEY, SHARDS_KEY
 from ingest.contracts.telemetry import Log
 from ingest.contracts.traces.extra import is_installed
 from ingest.contracts.variables import SettingsError
@@ -260,16 +261,16 @@ def _place(settings: Settings, index: int) -> bytes | None:
 async def _agree_on_shards(redis: Redis, layout: Layout) -> None:
     """Make sure that every process of the installation means the same shards.
 
-    Raises SettingsError, also where Redis is a cluster, and TransientError.
+    While these change, a worker may have the former ones, which may still have entries. Raises SettingsError, also where Redis is a cluster, and TransientError.
     """
     with redis_errors():
         if is_clustered(await redis.info("server")):
             raise SettingsError(f"Redis cannot be used: {CLUSTERED}: {HOME_REMEDY}")
         async with redis.pipeline(transaction=False) as pipe:
             pipe.set(SHARDS_KEY, layout.record, nx=True)
-            pipe.get(SHARDS_KEY)
-            _, agreed = await pipe.execute()
-    if agreed != layout.record:
+            pipe.mget(SHARDS_KEY, SHARDS_CHANGE_KEY)
+            _, (agreed, change) = await pipe.execute()
+    if agreed != layout.record and not is_leaving(layout, change):
         raise SettingsError(mismatch(agreed, layout.record))
 
 

@@ -6,8 +6,14 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.change import is_leaving
 from ingest.contracts.placement.layout import Layout, mismatch
-from ingest.contracts.stream import SHARDS_KEY, WORKERS_KEY, heartbeat_key
+from ingest.contracts.stream import (
+    SHARDS_CHANGE_KEY,
+    SHARDS_KEY,
+    WORKERS_KEY,
+    heartbeat_key,
+)
 from workers.redis_io.connections import REDIS_ERRORS
 from workers.stream.consumer import is_set_within
 from workers.stream.liveness import heartbeat
@@ -25,7 +31,7 @@ async def send_heartbeats(
 ) -> None:
     """Write a heartbeat every few seconds, also while Redis is away, until stopped.
 
-    Raises StreamsMoved. Where only the number of shards has changed, those that the worker
+    Raises StreamsMoved, once the change is over that moved them. Where only the number of shards has changed, those that the worker
     reads are still there, and others are read by workers that know of them.
     """
     while True:
@@ -34,8 +40,10 @@ async def send_heartbeats(
                 pipe.set(heartbeat_key(name), heartbeat(layout), ex=_EXPIRES_SECONDS)
                 pipe.sadd(WORKERS_KEY, name)
                 pipe.set(SHARDS_KEY, layout.record, nx=True, get=True)
-                *_, agreed = await pipe.execute()
-            if agreed is not None and not layout.is_beside(agreed):
+                pipe.get(SHARDS_CHANGE_KEY)
+                *_, agreed, change = await pipe.execute()
+            is_there = agreed is None or layout.is_beside(agreed)
+            if not (is_there or is_leaving(layout, change)):
                 raise StreamsMoved(mismatch(agreed, layout.record))
         if await is_set_within(stop, _EVERY_SECONDS):
             return

@@ -29,7 +29,7 @@ A change needs no stop. Shards that will not be take no more events, and workers
 they have; meanwhile edges use the other shards, or their disks if there are none, and answer
 as before. Workers and edges start with the new settings only once the command is done, and
 those that run go on until they are restarted: edges with shards that are still read, or with
-their disks; workers end if the streams went elsewhere.
+their disks; workers end if the streams went elsewhere, once the command is done.
 
 \b
 If the command is stopped, run it again: it goes on. Until it says that the new shards are

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ingest.contracts.placement.change import ChangeNote
 from ingest.contracts.placement.layout import described
 from ingest.contracts.placement.streams_url import place_of
 from ingest.contracts.stream import PLACE_KEY, SHARDS_KEY
@@ -31,7 +32,7 @@ from scripts.services.shards.sealing import (
     unconfirmed,
     unseal,
 )
-from scripts.services.shards.sides import ChangeNote, Record, Side
+from scripts.services.shards.sides import Record, Side
 from scripts.sql import statements
 from workers.redis_io.streams import StreamsRedis
 from workers.stream.epochs import count_losses, sample

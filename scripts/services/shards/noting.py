@@ -10,10 +10,10 @@ import msgspec
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.change import ChangeNote
 from ingest.contracts.placement.layout import described
 from ingest.contracts.stream import SHARDS_CHANGE_KEY, SHARDS_KEY
 from scripts.errors import UsageProblem
-from scripts.services.shards.sides import ChangeNote
 
 # Nobody changes them but a command that began where this one did, and was not taken back.
 _AGREE: Final = """

@@ -8,23 +8,13 @@ from typing import NamedTuple
 import msgspec
 from redis.asyncio import Redis
 
+from ingest.contracts.placement.change import ChangeNote
 from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.placement.streams_url import Placement
 from ingest.contracts.stream import SHARDS_CHANGE_KEY, SHARDS_KEY
 from scripts.environment import Environment
 from scripts.errors import Failure, UsageProblem
 from scripts.servers import redis_server
-
-
-class ChangeNote(msgspec.Struct):
-    """What Redis has of a change that is under way."""
-
-    from_: str = msgspec.field(name="from")
-    to: str
-    #: Unix seconds.
-    since: float
-    #: Whether processes have to have the new shards by now.
-    is_agreed: bool = False
 
 
 class Record(NamedTuple):

@@ -6,7 +6,7 @@ edges meanwhile.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from redis import Redis
 
-from ingest.contracts.placement.layout import Layout
+from ingest.contracts.placement.layout import Layout, described
 from ingest.contracts.stream import SEALED_ID, SHARDS_KEY, events_key
 from scripts.services.shards.changing import Step
 from tests.support.eventually import eventually
@@ -24,6 +24,7 @@ from tests.support.servers.valkey import Valkey, running_valkey
 from tests.support.streams.apart import Apart, Load
 from tests.support.streams.resharding import (
     has_workers,
+    renewed_edges,
     renewed_workers,
     waiting_behind,
 )
@@ -87,6 +88,11 @@ async def with_four(
         yield there, load
 
 
+async def has_workers_of(layout: Layout, there: Apart) -> bool:
+    found = await there.document("shards")
+    return described(layout.record) in found["workers"]
+
+
 async def all_is_right(there: Apart, load: Load, layout: Layout) -> None:
     """Everything is recorded once, by workers with these shards, and the ledger says so."""
     now = Apart(there.site, layout)
@@ -103,6 +109,17 @@ async def all_is_right(there: Apart, load: Load, layout: Layout) -> None:
 def lengths(server: Valkey, layout: Layout) -> dict[int, int]:
     with Redis.from_url(server.url) as redis:
         return {shard: redis.xlen(events_key(shard)) for shard in layout.numbers}
+
+
+async def gets_entries(server: Valkey, layout: Layout, load: Load) -> None:
+    """Return once an edge has appended something there."""
+    before = sum(lengths(server, layout).values())
+
+    async def is_there() -> bool:
+        return sum(lengths(server, layout).values()) > before
+
+    async with load.running():
+        await eventually(is_there)
 
 
 def sealed(server: Valkey, layout: Layout) -> set[int]:
@@ -177,6 +194,46 @@ async def test_a_server_of_streams_fails_over(
     after = lengths(pair.replica, former)
     assert {0} == {after[shard] for shard in gone}
     assert all(after[shard] > before[shard] for shard in layout.numbers)
+
+
+async def test_former_workers_record_what_a_failover_opened_once_shards_are_agreed_on(
+    redis_url: str, database_url: str, tmp_path: Path, pair: Pair
+) -> None:
+    words = ("shards", "--to", "4", "--streams-url", redis_url, "--drop-entries")
+    async with (
+        with_four(redis_url, database_url, tmp_path, STREAMS_URL=pair.url) as (
+            there,
+            load,
+        ),
+        AsyncExitStack() as stack,
+    ):
+        site, former = there.site, there.layout
+        pair.replica.follow(None)
+        async with waiting_behind("opened", site.variables, tmp_path, *words) as (
+            process,
+            onward,
+        ):
+            site.stop_workers()
+            await asyncio.to_thread(pair.fail_over)
+            await gets_entries(pair.replica, former, load)
+            onward.touch()
+            # What it is connected to is gone, or else nobody records these.
+            assert await process.wait() in {1, 3}
+        assert b"4" == await site.redis.get(SHARDS_KEY)
+        refused = await there.run(*words)
+        # As it says.
+        site.start_worker()
+        await eventually(partial(has_workers_of, former, there), within=30)
+        done = await there.document(*words)
+        ended = await asyncio.to_thread(site.workers[0].wait, 30)
+        await renewed_workers(site, STREAMS_URL="", REFTIDE_REPLICAS="0")
+        await renewed_edges(there, tmp_path, stack)
+        await all_is_right(there, load, Layout.at_home(4))
+
+    assert 1 == refused.code
+    assert "No worker that is alive reads them" in refused.err
+    assert (True, 1) == (done["is_done"], ended)
+    assert {0} == {*lengths(pair.replica, former).values()}
 
 
 async def test_edges_leave_shards_alone_that_a_failover_opened_after_the_end(

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.services.shards.changing import Step
 from tests.support.environment import inherited
 from tests.support.eventually import eventually
-from tests.support.servers.installation import EDGES, ROOT, Installation, an_edge
+from tests.support.servers.installation import ROOT, Installation, an_edge
 from tests.support.streams.apart import Apart
 
 #: The command, which waits behind the step that is given first, until there is a file.
@@ -36,7 +36,7 @@ main()
 async def renewed_edges(there: Apart, path: Path, stack: AsyncExitStack) -> None:
     """Restart the edges, one after the other, with the present variables."""
     site = there.site
-    for number in range(EDGES):
+    for number in range(len(site.edges)):
         # The data directory that the installation gave it.
         await site.edges[number].close()
         edge = an_edge(site.variables, path / f"edge-{number}")
