@@ -172,8 +172,10 @@ class Changer:
         removed, shards, opened = 0, await self._leaving(), 1
         while opened:
             await self._empty(shards, wait)
-            removed += await self._clear()
+            removed += await self._clear(shards)
             opened = await self._seal(shards)
+        # A fail-over may have sealed them again.
+        await _unseal_all(self._target)
         await noting.forget(self._present.redis, self._noted)
         return removed
 
@@ -278,9 +280,9 @@ class Changer:
                     await server.client.set(PLACE_KEY, place)
         self._reached("placed")
 
-    async def _clear(self) -> int:
+    async def _clear(self, shards: Sequence[int]) -> int:
         removed = 0
-        for shard in self._change.sealed:
+        for shard in shards:
             stream = await read_shard(self._present.redis, shard)
             if is_sealed(stream):
                 removed += await clear(self._present.redis, shard)

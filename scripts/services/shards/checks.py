@@ -87,10 +87,19 @@ async def require_room(present: Side, target: Side) -> None:
 
 
 async def replaced(present: Side, target: Side, shard: int) -> bool:
-    """Whether a shard is not also one of those to be, on the same server."""
+    """Whether a shard is not also one of those to be, on the same server.
+
+    One that restarts between two questions looks like two servers. So they are two only if both
+    sides answer again as before.
+    """
     if shard not in target.layout.numbers:
         return True
-    return await _run(present, shard) != await _run(target, shard)
+    before: list[str] = []
+    while True:
+        runs = [await _run(side, shard) for side in (present, target)]
+        if runs[0] == runs[1] or runs == before:
+            return runs[0] != runs[1]
+        before = runs
 
 
 def not_empty(
