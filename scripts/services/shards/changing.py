@@ -219,7 +219,7 @@ class Changer:
         return f"`reftide shards {self._change.way_back}` takes the change back."
 
     async def _leaving(self) -> Sequence[int]:
-        """The shards that will not be, without streams that are those of the target by now."""
+        """Shards of the present side whose stream is not also one of the target's."""
         change = self._change
         return [
             shard

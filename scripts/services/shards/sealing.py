@@ -98,10 +98,10 @@ async def seal(redis: Redis, shard: int) -> bool:
 
 
 async def unconfirmed(redis: Redis, shards: Sequence[int], ms: int) -> list[str]:
-    """The servers of which a connected replica has not confirmed all that was written, after `ms`.
+    """The servers with a connected replica that does not confirm within `ms` that it has the seals.
 
-    A replica has what is behind in the order in which it was written: if it has confirmed
-    this test write, it has all that was there before.
+    A replica gets writes in their order: if it confirms a test write, it has all that was
+    written before, too.
     """
     return [
         server.name or "REDIS_URL"
