@@ -103,7 +103,7 @@ async def test_batches_sent_again_after_valkey_was_killed_double_nothing(
     async def all_recorded() -> bool:
         return await recorded(installation) >= len(ids) * 3
 
-    await eventually(all_recorded, within=30)
+    await eventually(all_recorded, within=100)
     await installation.rests()
     assert len(ids) * 3 == await recorded(installation)
     # Every id that was answered is one of an event, or another name of one.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import SHARDS_KEY
+from scripts.services.observe import spools
 from tests.support.environment import inherited
 from tests.support.eventually import eventually
 from tests.support.servers.cli import Result
@@ -124,8 +126,11 @@ async def test_commands_name_a_server_that_lets_nobody_in_and_what_to_do(
 
         done = await command(there, urls, "status", "--json", "--window", "0")
         assert 3 == done.code
-        (away,) = [each for each in done.document["stream_servers"] if each["problem"]]
-        assert servers[1].name == away["server"]
+        (away,) = [
+            each
+            for each in done.document["stream_servers"]
+            if each["server"] == servers[1].name
+        ]
         assert problem in away["problem"]
         is_refused = "password" in changed
         assert is_refused == ("correct the password" in away["remedy"])
@@ -133,10 +138,16 @@ async def test_commands_name_a_server_that_lets_nobody_in_and_what_to_do(
         done = await command(there, urls, "doctor", "--json")
         assert 3 == done.code
         (reach,) = [
-            each for each in done.document["checks"] if each["check"] == "reach"
+            each
+            for each in done.document["checks"]
+            if (each["check"], each["server"]) == ("reach", servers[1].name)
         ]
-        assert servers[1].name == reach["server"]
         assert problem in reach["found"]
+
+
+async def has_brought_all(data: Path) -> bool:
+    """Whether nothing is on an edge's disk: a server may have been slow."""
+    return not await asyncio.to_thread(spools.count, data)
 
 
 @_REFUSED
@@ -164,9 +175,10 @@ async def test_an_edge_appends_to_the_servers_that_let_it_in(
                     {wrong} == {*each} and problem in each[wrong] for each in away
                 )
 
-            await eventually(has_said_so)
+            await eventually(has_said_so, within=90)
             load = Load(there.site)
             await load.sends(30)
+            await eventually(partial(has_brought_all, tmp_path / "other"))
             there.site.edges.clear()
         assert {} == load.refused
         there.site.start_worker()

@@ -59,7 +59,9 @@ async def read(redis: Redis, count: int, *, group: str = GROUP) -> list[bytes]:
 
 
 async def settle(redis: Redis, count: int, *, group: str = GROUP) -> None:
-    await redis.xack(STREAM, group, *await read(redis, count, group=group))
+    for page in range(0, count, _PAGE):
+        size = min(_PAGE, count - page)
+        await redis.xack(STREAM, group, *await read(redis, size, group=group))
 
 
 async def trim(redis: Redis, keep_hours: int = 24) -> int:
