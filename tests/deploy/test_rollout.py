@@ -1,4 +1,7 @@
-"""The upgrade from 0.1.0 as docs/upgrading.md describes it, under load, and the way back of the edges."""
+"""The upgrade from 0.1.0 as docs/upgrading.md describes it, under load, and the way back of the edges.
+
+Either release runs from its wheel, which is built of its source.
+"""
 
 import signal
 import socket
@@ -11,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 from uuid import uuid4
 
@@ -57,6 +61,7 @@ class Site:
     variables: dict[str, str]
     path: Path
     former: Checkout
+    present: Checkout
     edges: list[Edge] = field(default_factory=list)
     #: What no wait is to outlive.
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
@@ -187,8 +192,35 @@ class Load:
 
 @pytest.fixture(scope="module")
 def former() -> Iterator[Checkout]:
-    with checked_out(_FORMER) as found:
-        yield found
+    with checked_out(_FORMER) as found, TemporaryDirectory() as folder:
+        yield _from_wheel(found, Path(folder))
+
+
+@pytest.fixture(scope="module")
+def present() -> Iterator[Checkout]:
+    with TemporaryDirectory() as folder:
+        yield _from_wheel(HERE, Path(folder))
+
+
+def _from_wheel(release: Checkout, folder: Path) -> Checkout:
+    """The same release, without anything of its source but what its wheel has."""
+    pip, installed = [sys.executable, "-m", "pip", "-q"], folder / "installed"
+    for words in (
+        ["wheel", "--no-deps", "--no-build-isolation", "-w", folder, release.root],
+        [
+            "install",
+            "--no-deps",
+            "--no-index",
+            "-f",
+            folder,
+            "-t",
+            installed,
+            "reftide",
+        ],
+    ):
+        subprocess.run([*pip, *words], check=True)
+    # The folder that a process runs in comes before what its environment has.
+    return Checkout(installed, release.python)
 
 
 @contextmanager
@@ -201,7 +233,11 @@ def _database(servers: Servers) -> Iterator[str]:
 
 @pytest.fixture
 def site(
-    servers: Servers, redis_url: str, tmp_path: Path, former: Checkout
+    servers: Servers,
+    redis_url: str,
+    tmp_path: Path,
+    former: Checkout,
+    present: Checkout,
 ) -> Iterator[Site]:
     with ExitStack() as stack:
         url = stack.enter_context(_database(servers))
@@ -210,7 +246,7 @@ def site(
             "DATABASE_URL": url,
             "REFTIDE_SECRET": SECRET,
         }
-        found = Site(variables, tmp_path, former)
+        found = Site(variables, tmp_path, former, present)
         found.run(former, "schema")
         found.run(former, "seed")
         yield found
@@ -268,21 +304,21 @@ def test_an_upgrade_under_load_loses_nothing_and_counts_nothing_twice(
         load.goes_on()
         if is_stopped:
             _stop(worker)
-        site.run(HERE, "schema")
+        site.run(site.present, "schema")
         load.goes_on()
-        newer = site.start(HERE, "workers", REFTIDE_DATA=str(site.path / "new"))
+        newer = site.start(site.present, "workers", REFTIDE_DATA=str(site.path / "new"))
         load.goes_on()
         for edge in edges:
-            site.replace(edge, HERE)
+            site.replace(edge, site.present)
             load.goes_on()
         if not is_stopped:
             # It cannot work on the new tables, and paused recording.
             worker.kill()
-            site.run(HERE, "resume", "--fixed", "the former worker is stopped")
+            site.run(site.present, "resume", "--fixed", "the former worker is stopped")
         # And one edge back, while the other stays.
         site.replace(edges[0], site.former)
         load.goes_on()
-        site.replace(edges[0], HERE)
+        site.replace(edges[0], site.present)
         load.goes_on()
 
     assert [] == load.refused
@@ -314,22 +350,24 @@ def test_a_former_edge_that_a_change_of_shards_overlooks_loses_nothing(
     site: Site,
 ) -> None:
     former, newer = _edges(site)
-    site.run(HERE, "schema")
-    worker = site.start(HERE, "workers", REFTIDE_DATA=str(site.path / "worker"))
+    site.run(site.present, "schema")
+    worker = site.start(site.present, "workers", REFTIDE_DATA=str(site.path / "worker"))
     site.replace(former, site.former)
-    site.replace(newer, HERE)
+    site.replace(newer, site.present)
     words = ("shards", "--to", "2", "--drop-entries")
     with Load(site) as load:
         load.goes_on()
-        said = site.run(HERE, *words, code=1)
+        said = site.run(site.present, *words, code=1)
         with _overlooked(site, former, load):
-            site.run(HERE, *words)
+            site.run(site.present, *words)
         load.goes_on()
         site.variables["REFTIDE_SHARDS"] = "2"
         _stop(worker)
-        worker = site.start(HERE, "workers", REFTIDE_DATA=str(site.path / "worker"))
+        worker = site.start(
+            site.present, "workers", REFTIDE_DATA=str(site.path / "worker")
+        )
         for edge in (former, newer):
-            site.replace(edge, HERE)
+            site.replace(edge, site.present)
             load.goes_on()
 
     assert "Of a former release, which knows of no change: edge " in said
