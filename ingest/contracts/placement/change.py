@@ -20,7 +20,8 @@ def is_leaving(layout: Layout, note: bytes | None) -> bool:
     """Whether a note says that these shards are being left.
 
     A fail-over may open one of them again after the new ones are agreed on. What it then has is
-    for workers with the former settings to record.
+    for workers with the former settings to record. A note that cannot be read, of a later
+    release, lets no worker stay.
     """
     if note is None:
         return False

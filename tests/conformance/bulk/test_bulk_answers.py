@@ -111,8 +111,7 @@ async def test_a_thousand_events_are_taken(edge: Edge) -> None:
     assert 1000 == len(set(appended))
     assert appended == sorted(each["id"] for each in results)
     entries = await edge.entries()
-    # On a busy machine the edge turns to other requests more often, and entries are smaller.
-    assert len(entries) < 500
+    assert len(entries) < 100
     assert max(map(len, entries)) <= ENTRY_EVENTS
 
 

@@ -7,7 +7,6 @@ from resource import getpagesize
 
 import pytest
 
-from scripts.console import reads
 from tests.support.console.desk import add_user, opened
 from tests.support.servers.cli import Cli
 from tests.support.workers.by_hand import Hands
@@ -33,13 +32,7 @@ def _resident() -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_very_many_events_are_sent_as_they_are_read(
-    hands: Hands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # On a busy machine a page may take longer than a visitor would wait.
-    monkeypatch.setattr(reads, "_SECONDS", 30.0)
-    patient = {**reads._SETTINGS, "statement_timeout": "30000"}
-    monkeypatch.setattr(reads, "_SETTINGS", patient)
+async def test_very_many_events_are_sent_as_they_are_read(hands: Hands) -> None:
     shop = hands.cli
     await asyncio.to_thread(shop.fetch, _CLICKS, shop.now, _ROWS, [*_FORMULAS])
     await asyncio.to_thread(shop.fetch, "vacuum analyze events")

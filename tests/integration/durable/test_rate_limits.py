@@ -329,7 +329,7 @@ async def test_no_crowd_is_too_large_to_wait_for_one_failure_only(
         began = time.monotonic()
 
         assert [4000] == await burst(limiters, wide, 4000)
-        assert 5.0 <= time.monotonic() - began < 10 * 5.0
+        assert 5.0 <= time.monotonic() - began < 2 * 5.0
         valkey.thaw()
 
 

@@ -126,11 +126,8 @@ async def test_commands_name_a_server_that_lets_nobody_in_and_what_to_do(
 
         done = await command(there, urls, "status", "--json", "--window", "0")
         assert 3 == done.code
-        (away,) = [
-            each
-            for each in done.document["stream_servers"]
-            if each["server"] == servers[1].name
-        ]
+        (away,) = [each for each in done.document["stream_servers"] if each["problem"]]
+        assert servers[1].name == away["server"]
         assert problem in away["problem"]
         is_refused = "password" in changed
         assert is_refused == ("correct the password" in away["remedy"])
@@ -138,10 +135,9 @@ async def test_commands_name_a_server_that_lets_nobody_in_and_what_to_do(
         done = await command(there, urls, "doctor", "--json")
         assert 3 == done.code
         (reach,) = [
-            each
-            for each in done.document["checks"]
-            if (each["check"], each["server"]) == ("reach", servers[1].name)
+            each for each in done.document["checks"] if each["check"] == "reach"
         ]
+        assert servers[1].name == reach["server"]
         assert problem in reach["found"]
 
 
