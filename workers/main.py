@@ -261,7 +261,9 @@ def _place(settings: Settings, index: int) -> bytes | None:
 async def _agree_on_shards(redis: Redis, layout: Layout) -> None:
     """Make sure that every process of the installation means the same shards.
 
-    While these change, a worker may have the former ones, which may still have entries. Raises SettingsError, also where Redis is a cluster, and TransientError.
+    While these change, a worker may have the former ones, which may still have entries.
+
+    Raises SettingsError, also where Redis is a cluster, and TransientError.
     """
     with redis_errors():
         if is_clustered(await redis.info("server")):
