@@ -71,7 +71,7 @@ class Servers:
 
 
 @pytest.fixture(autouse=True)
-def logs_as_they_begin() -> Iterator[None]:
+def logs_as_they_begin() -> Iterator[StringIO]:
     """Logs of an edge in this process are apart from what a command beside it prints.
 
     What that command sets for its own process must not silence the next test's logs.
@@ -82,7 +82,7 @@ def logs_as_they_begin() -> Iterator[None]:
         processors=[*processors, _PLAIN],
         logger_factory=structlog.PrintLoggerFactory(logs),
     )
-    yield
+    yield logs
     structlog.reset_defaults()
     sys.stderr.write(logs.getvalue())
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,7 +89,9 @@ def requests(shown: Shown) -> Iterator[tuple[bytes, Mapping[str, str]]]:
         yield body, own
 
 
-async def test_every_answer_is_the_same_either_way(edge: Edge) -> None:
+async def test_every_answer_is_the_same_either_way(
+    edge: Edge, logs_as_they_begin: StringIO
+) -> None:
     for shown in SHOWN:
         for body, headers in requests(shown):
             plain = await edge.says(request(shown, body, headers))
@@ -96,8 +99,9 @@ async def test_every_answer_is_the_same_either_way(edge: Edge) -> None:
                 plain = await edge.says(request(shown, body, headers))
             other = await edge.says(request(shown, body, {**headers, **SPECIAL}))
 
-            assert alike(other) == alike(plain), (shown.name, body, headers)
-            assert plain[0] < 500, (shown.name, body, headers)
+            which = shown.name, body, headers, logs_as_they_begin.getvalue()[-4000:]
+            assert alike(other) == alike(plain), which
+            assert plain[0] < 500, which
             if plain[0] >= 400:
                 assert (plain[0], *plain[2]) in refusals(shown), (shown.name, body)
 

@@ -274,7 +274,7 @@ async def test_a_home_that_fails_over_knows_nothing_of_the_change_which_is_made_
             async def wait_unread() -> bool:
                 return lengths(pair.replica, former)[3] > before[3]
 
-            await eventually(wait_unread)
+            await eventually(wait_unread, within=90)
             refused = await there.run(*_WORDS)
             # As it says.
             await renewed_workers(there.site, REFTIDE_SHARDS="4")
