@@ -1,7 +1,6 @@
 """`reftide shards`: which shards there are; another number or place of them."""
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from scripts.environment import Environment
 from scripts.output import Report, cell, counted, reporting, table, tell
 from scripts.servers import postgres
 from scripts.services.shards.changing import Change, Changer, plan
+from scripts.services.shards.leftovers import open_left
 from scripts.services.shards.overview import overview
 from scripts.services.shards.sides import (
     at_present,
@@ -82,28 +82,34 @@ async def command(
     are to go.
     """
     record = await read_record(environment)
-    present = at_present(environment, record)
+    present, is_placed = at_present(environment, record), record.change is None
     if shards is None:
         if streams_url is not None:
             raise click.UsageError("--streams-url needs --to.")
-        async with reached(present, is_placed=record.change is None) as side:
+        async with reached(present, is_placed=is_placed) as side:
             found = await overview(side, record)
         return Report(found, lambda: _show(found))
     target = to_be(environment, shards, streams_url)
-    async with AsyncExitStack() as stack:
-        is_placed = record.change is None
-        change = Change(
-            await stack.enter_async_context(reached(present, is_placed=is_placed)),
-            await stack.enter_async_context(reached(target, is_placed=False)),
-            record,
-        )
-        connection = await stack.enter_async_context(postgres(environment))
+    async with (
+        reached(present, is_placed=is_placed) as side,
+        reached(target, is_placed=False) as other,
+    ):
+        return await _changed(Change(side, other, record), environment, **asked)
+
+
+async def _changed(change: Change, environment: Environment, **asked: Any) -> Report:
+    """What became of a change, or would."""
+    async with postgres(environment) as connection:
         drops = bool(asked["drop_entries"])
         found = await plan(change, connection, has_them_dropped=drops)
-        if change.is_none or asked["dry_run"]:
-            document = {**found, "is_done": False, "removed": 0}
+        if asked["dry_run"]:
             lines = _none(found) if change.is_none else _planned(found)
-            return Report(document, lines)
+            return Report({**found, "is_done": False, "removed": 0}, lines)
+        if change.is_none:
+            side = change.present
+            found["opened"] = await open_left(side.redis, side.layout.numbers)
+            document = {**found, "is_done": bool(found["opened"]), "removed": 0}
+            return Report(document, _none(found))
         changer = Changer(change, connection, tell)
         if change.is_back:
             await changer.take_back()
@@ -130,9 +136,17 @@ def _show(found: Mapping[str, Any]) -> None:
             f"A change from {change['from']} to {change['to']} is under way since"
             f" {cell(since)}: run the command that began it again."
         )
+    if left := ", ".join(map(str, found["left_sealed"])):
+        click.echo(
+            f"Shards {left} take no events, and no change is under way: a command was killed"
+            f" while its change was taken back. `reftide shards --to {found['count']}` opens"
+            " them."
+        )
 
 
 def _none(found: Mapping[str, Any]) -> str:
+    if opened := ", ".join(map(str, found["opened"])):
+        return f"There are {found['to']} shards. To be opened, if they are not yet: {opened}."
     return f"There is nothing to do: there are {found['to']} shards."
 
 

@@ -7,7 +7,8 @@
    replicas that are connected have to confirm it.
 3. When every group has acknowledged what was in them, the ledger has their last figures.
 4. The shards to be are unsealed, and `SHARDS_KEY` says them.
-5. What the sealed shards keep is deleted, and then the note.
+5. What the sealed shards keep is deleted; servers of a list know their new places; then the note
+   is deleted.
 
 Each step may be done again, so a process that dies leaves nothing but the same command to do.
 """
@@ -19,27 +20,28 @@ from typing import Any, Final, Literal
 
 from ingest.contracts.placement.change import ChangeNote
 from ingest.contracts.placement.layout import described
-from ingest.contracts.placement.streams_url import place_of
-from ingest.contracts.stream import PLACE_KEY, SHARDS_KEY
+from ingest.contracts.stream import SHARDS_KEY
 from scripts.errors import UsageProblem
 from scripts.servers import Connection
 from scripts.services.observe.streams import read_shard
 from scripts.services.shards import checks, noting
+from scripts.services.shards.leftovers import left_sealed
+from scripts.services.shards.placing import place
 from scripts.services.shards.sealing import (
     clear,
     is_sealed,
     seal,
     unconfirmed,
     unseal,
+    unseal_all,
 )
 from scripts.services.shards.sides import Record, Side
 from scripts.sql import statements
-from workers.redis_io.streams import StreamsRedis
 from workers.stream.epochs import count_losses, sample
 
 Step = Literal[
     "noted", "sealed a shard", "sealed", "drained", "counted", "opened", "agreed",
-    "placed", "cleared a shard", "cleared",
+    "cleared a shard", "cleared", "placed",
 ]  # fmt: skip
 Boundary = Callable[[Step], None]
 
@@ -119,10 +121,17 @@ async def plan(
         "to": described(will),
         "shards": [*change.target.layout.numbers],
         "sealed": [] if change.is_none or change.is_back else [*shards],
+        "opened": await _left(change),
         "in_flight": sum(waiting.values()),
         "kept": kept,
         "settings": {"REFTIDE_SHARDS": str(len(change.target.layout.numbers))},
     }
+
+
+async def _left(change: Change) -> list[int]:
+    if not change.is_none:
+        return []
+    return await left_sealed(change.present.redis, change.present.layout.numbers)
 
 
 class Changer:
@@ -152,11 +161,11 @@ class Changer:
 
         Raises UsageProblem where it was agreed on, or ended, meanwhile.
         """
-        await _unseal_all(self._present)
+        await _open(self._present)
         if not await noting.forget(self._present.redis, self._noted):
             raise noting.gone()
         # A command that still runs seals shards until it finds no note.
-        await _unseal_all(self._present)
+        await _open(self._present)
 
     async def run(self, now: float, wait: float) -> int:
         """Change them; how many entries were deleted.
@@ -168,14 +177,16 @@ class Changer:
             await self._empty(self._change.sealed, wait)
             await self._count()
             await self._agree(begun)
-        await self._place()
         removed, shards, opened = 0, await self._leaving(), 1
         while opened:
             await self._empty(shards, wait)
             removed += await self._clear(shards)
             opened = await self._seal(shards)
+        # Not before: workers with the former list record what a fail-over let in.
+        await place(self._target)
+        self._reached("placed")
         # A fail-over may have sealed them again.
-        await _unseal_all(self._target)
+        await _open(self._target)
         await noting.forget(self._present.redis, self._noted)
         return removed
 
@@ -264,21 +275,11 @@ class Changer:
         self._reached("counted")
 
     async def _agree(self, begun: ChangeNote) -> None:
-        await _unseal_all(self._target)
+        await _open(self._target)
         self._reached("opened")
         self._noted = await noting.agree(self._present.redis, begun)
         self._say(f"{SHARDS_KEY} says {described(self._target.layout.record)}.")
         self._reached("agreed")
-
-    async def _place(self) -> None:
-        """Say on each server of a list which it is."""
-        redis, servers = self._target.redis, self._target.placement.servers
-        if isinstance(redis, StreamsRedis) and not servers.is_cluster:
-            for at, server in enumerate(redis.servers):
-                async with redis.asking(server):
-                    place = place_of(at, len(redis.servers))
-                    await server.client.set(PLACE_KEY, place)
-        self._reached("placed")
 
     async def _clear(self, shards: Sequence[int]) -> int:
         removed = 0
@@ -291,9 +292,8 @@ class Changer:
         return removed
 
 
-async def _unseal_all(side: Side) -> None:
-    for shard in side.layout.numbers:
-        await unseal(side.redis, shard)
+async def _open(side: Side) -> None:
+    await unseal_all(side.redis, side.layout.numbers)
 
 
 def _listed(shards: Sequence[int] | dict[int, int]) -> str:

@@ -56,6 +56,11 @@ async def is_there(redis: Redis, note: ChangeNote | None) -> bool:
     return note is not None and found == msgspec.json.encode(note)
 
 
+async def is_any(redis: Redis) -> bool:
+    """Whether any change is under way."""
+    return bool(await redis.exists(SHARDS_CHANGE_KEY))
+
+
 async def agree(redis: Redis, note: ChangeNote) -> ChangeNote:
     """Let `SHARDS_KEY` say the shards to be; the note that says so.
 

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from ingest.contracts.placement.layout import described, slot_of
 from scripts.services.maintain.edges import standing
 from scripts.services.observe.streams import read_shard
+from scripts.services.shards.leftovers import left_sealed
 from scripts.services.shards.sealing import is_sealed, unread
 from scripts.services.shards.sides import Record, Side
 from workers.redis_io.stream_state import registered_groups
@@ -41,6 +42,7 @@ async def overview(side: Side, record: Record) -> dict[str, Any]:
         "agreed": described(record.shards),
         "count": len(numbers),
         "shards": rows,
+        "left_sealed": await left_sealed(redis, numbers),
         "change": change
         and {
             "from": described(change.from_.encode()),

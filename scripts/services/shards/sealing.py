@@ -130,6 +130,11 @@ async def unseal(redis: Redis, shard: int) -> bool:
     return bool(await redis.register_script(_OPEN)(keys=keys, args=[SEALED_ID]))
 
 
+async def unseal_all(redis: Redis, shards: Sequence[int]) -> None:
+    for shard in shards:
+        await unseal(redis, shard)
+
+
 async def clear(redis: Redis, shard: int) -> int:
     """Delete the entries of a sealed stream, which all groups have acknowledged; how many."""
     keys, total = [of(shard) for of in (events_key, sealed_key, cut_key)], 0

@@ -1,6 +1,6 @@
 """A server that has streams before a change and after it keeps those that are in both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from typing_extensions import override
 
 from ingest.contracts.placement.layout import Layout, spread
-from ingest.contracts.placement.streams_url import AT_HOME, Placement
-from ingest.contracts.stream import SEALED_ID, SHARDS_KEY, events_key
+from ingest.contracts.placement.streams_url import AT_HOME, Placement, place_of
+from ingest.contracts.stream import PLACE_KEY, SEALED_ID, SHARDS_KEY, events_key
 from scripts.services.shards.checks import replaced
 from scripts.services.shards.sides import Side
 from tests.support.servers.cli import Cli
@@ -108,3 +108,37 @@ async def test_a_stream_that_stays_keeps_its_entries_and_is_open_at_the_end(
         assert 0 == process.returncode
         assert 1 == there.xlen(key)
         there.xadd(key, {"e": "x"})
+
+
+async def test_servers_of_another_order_have_their_former_places_until_all_is_cleared(
+    cli: Cli, redis_url: str, tmp_path: Path, first: Valkey, second: Valkey
+) -> None:
+    servers = (first, second)
+    with Redis.from_url(redis_url) as home:
+        home.set(SHARDS_KEY, Layout.apart(4, "2 servers").record)
+    for at, server in enumerate(servers):
+        with Redis.from_url(server.url) as there:
+            there.set(PLACE_KEY, place_of(at, 2))
+    variables = {**cli.variables, "STREAMS_URL": f"{first.url},{second.url}"}
+    words = ("shards", "--to", "4", "--streams-url", f"{second.url},{first.url}")
+    former = [place_of(0, 2), place_of(1, 2)]
+
+    async with waiting_behind("cleared", variables, tmp_path, *words) as (
+        process,
+        onward,
+    ):
+        # A worker with the former list that restarts now may have something to record.
+        assert former == places(servers)
+        onward.touch()
+        await process.wait()
+
+    assert 0 == process.returncode
+    assert former[::-1] == places(servers)
+
+
+def places(servers: Iterable[Valkey]) -> list[bytes | None]:
+    found = []
+    for each in servers:
+        with Redis.from_url(each.url) as there:
+            found.append(there.get(PLACE_KEY))
+    return found

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from ingest.contracts.placement.layout import Layout
 from ingest.contracts.stream import (
@@ -16,6 +17,7 @@ from ingest.contracts.stream import (
     heartbeat_key,
 )
 from scripts.services.shards.changing import Step
+from scripts.services.shards.sealing import seal
 from tests.support.servers.cli import Cli
 from tests.support.streams.resharding import waiting_behind
 from workers.stream.liveness import heartbeat
@@ -78,3 +80,45 @@ async def test_a_command_that_waits_for_workers_seals_nothing_again(
     assert 2 == run.returncode
     assert "took it back" in said.decode()
     assert is_as_before(redis)
+
+
+async def sealed(url: str, shard: int) -> bool:
+    async with AsyncRedis.from_url(url) as there:
+        return await seal(there, shard)
+
+
+def test_shards_that_a_killed_command_left_sealed_are_told_and_opened(
+    cli: Cli, redis: Redis, redis_url: str
+) -> None:
+    # As if it had been killed behind a seal, after its change was taken back.
+    assert asyncio.run(sealed(redis_url, 3))
+
+    shown = cli.document("shards")
+    told = cli.run("shards").out
+    planned = cli.document("shards", "--to", "4", "--dry-run")
+    sealed_still = cli.document("shards")["left_sealed"]
+    done = cli.document("shards", "--to", "4")
+    again = cli.document("shards", "--to", "4")
+
+    assert [3] == shown["left_sealed"]
+    assert "Shards 3 take no events, and no change is under way" in told
+    assert "`reftide shards --to 4` opens them" in told
+    assert ([3], False, [3]) == (planned["opened"], planned["is_done"], sealed_still)
+    assert ([3], True) == (done["opened"], done["is_done"])
+    assert ([], False) == (again["opened"], again["is_done"])
+    assert [] == cli.document("shards")["left_sealed"]
+    assert is_as_before(redis)
+
+
+async def test_shards_that_a_change_has_sealed_are_left_to_it(
+    cli: Cli, redis: Redis, tmp_path: Path
+) -> None:
+    async with waiting_behind("sealed", cli.variables, tmp_path, *_WORDS) as (
+        _,
+        onward,
+    ):
+        shown = await asyncio.to_thread(cli.document, "shards")
+        onward.touch()
+
+    assert [False, False, True, True] == [each["sealed"] for each in shown["shards"]]
+    assert [] == shown["left_sealed"]
