@@ -54,9 +54,8 @@ _LEDGER: Final = (
 _NO_LIMIT: Final = 10_000_000
 _READY_SECONDS: Final = 60.0
 _LOOK_AGAIN_SECONDS: Final = 0.1
-#: To settle in: so long, and for every event so much more.
+#: How long nothing more may be recorded until it is given up that all will be.
 _SETTLE_SECONDS: Final = 60.0
-_PER_EVENT: Final = 0.002
 #: A request under way takes three of them here.
 _FILES: Final = 20_000
 _TELL_SECONDS: Final = 5.0
@@ -197,9 +196,9 @@ async def _rage(storm: _Storm) -> dict[str, Any]:
             sent = time.monotonic()
             tell("the traffic is over; settling")
             if storm.losses:
-                await _settled(servers, storm.events)
+                await _settled(servers)
                 await _count_losses(servers)
-            ledger = await _settled(servers, storm.events)
+            ledger = await _settled(servers)
         settled = time.monotonic()
     found = await _judged(storm, fleet, ledger)
     return {
@@ -264,9 +263,9 @@ async def _ready(fleet: Fleet) -> None:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def _settled(servers: BenchServers, sent: int) -> LedgerView:
-    """The ledger when nothing is under way any more, or when that takes too long."""
-    deadline = time.monotonic() + _SETTLE_SECONDS + sent * _PER_EVENT
+async def _settled(servers: BenchServers) -> LedgerView:
+    """The ledger when nothing is under way any more, or when it does not get further."""
+    deadline, most = time.monotonic() + _SETTLE_SECONDS, -1
     data = servers.environment.data
     while True:
         try:
@@ -277,6 +276,8 @@ async def _settled(servers: BenchServers, sent: int) -> LedgerView:
                 raise
         else:
             is_over = is_at_rest(ledger) and not ledger.spooled
+            if ledger.settled > most:
+                deadline, most = time.monotonic() + _SETTLE_SECONDS, ledger.settled
             if is_over or time.monotonic() > deadline:
                 return ledger
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
