@@ -33,6 +33,7 @@ from workers.jobs.archive_service import Archive, segment_fetcher
 from workers.jobs.arq_host import keep_arq
 from workers.jobs.schedule import Jobs
 from workers.pipeline.pipeline import Pipeline
+from workers.pipeline.spans import SpanTraces
 from workers.pipeline.traces import NO_TRACES, Traces
 from workers.postgres.database import Pool, open_pool, pool_size
 from workers.postgres.schema import require_schema
@@ -142,13 +143,12 @@ def _traces(settings: Settings, stack: AsyncExitStack) -> Traces:
     """What traces batches, until the stack is closed."""
     if settings.tracing is None or not is_installed():
         return NO_TRACES
-    # Only here are the libraries of the extra needed.
-    from ingest.contracts.traces.spans import SpanExport  # noqa: PLC0415
-    from workers.pipeline.spans import SpanTraces  # noqa: PLC0415
+    # Needs the libraries of the extra.
+    from ingest.contracts.traces.export import SpanExport  # noqa: PLC0415
 
     export = SpanExport("reftide-worker")
     stack.push_async_callback(asyncio.to_thread, export.close)
-    return SpanTraces(export)
+    return SpanTraces(export.send)
 
 
 def _pipeline(settings: Settings, name: str, pool: Pool, traces: Traces) -> Pipeline:

@@ -10,18 +10,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain, count, repeat
 from time import monotonic
 from typing import Final
 from uuid import UUID
 
 from aiohttp import web
-from opentelemetry.trace import SpanKind
 from typing_extensions import override
 
 from ingest.contracts.telemetry import Bounded
 from ingest.contracts.traces.context import is_sampled, with_context
-from ingest.contracts.traces.spans import Attribute, Span, SpanExport, span_context
+from ingest.contracts.traces.export import SpanExport
+from ingest.contracts.traces.otlp import Attribute, Kind
+from ingest.contracts.traces.spans import Span, span_context
 from ingest.contracts.variables import Tracing
 from ingest.core.accept import Acceptor
 from ingest.core.ports import Sink
@@ -87,7 +89,7 @@ class EdgeTraces:
             self._beyond.warning(route=route)
             return None
         parent = None if traceparent is None else span_context(traceparent)
-        span = Span(self._export, route, SpanKind.SERVER, parent)
+        span = Span(self._export.send, route, Kind.SERVER, parent)
         return RequestTrace(span, route)
 
     def plain(self, routes: Mapping[bytes, PlainRoute]) -> PlainRoutes:
@@ -163,13 +165,11 @@ class _TracedRoute:
 class RequestTrace:
     """The spans of one request."""
 
+    __slots__ = ("_route", "span")
+
     def __init__(self, span: Span, route: str) -> None:
         self.span = span
-        method, _, path = route.partition(" ")
-        self._attributes: Mapping[str, Attribute] = {
-            "http.request.method": method,
-            "http.route": path,
-        }
+        self._route = route
 
     def acceptor(self, acceptor: Acceptor) -> Acceptor:
         """The same, for this request: what it appends carries the trace."""
@@ -178,11 +178,10 @@ class RequestTrace:
         return replace(acceptor, sink=sink)
 
     def end(self, status: int) -> None:
-        told = {**self._attributes, "http.response.status_code": status}
-        self.span.end(told, failed=status >= _SERVER_ERRORS)
+        self.span.end(_answered(self._route, status), failed=status >= _SERVER_ERRORS)
 
     def fail(self, error: BaseException) -> None:
-        self.span.end(self._attributes, error=error)
+        self.span.end(_answered(self._route), error=error)
 
 
 class _TracedSink(Sink):
@@ -212,7 +211,7 @@ class _TracedSink(Sink):
 
         def ended(problem: str | None) -> None:
             if problem is None:
-                span.end(_about(UUID(bytes=event_id)))
+                span.end(_about(event_id))
             settled(problem)
 
         return self._sink.offer(
@@ -239,21 +238,30 @@ class _TracedSink(Sink):
             )
 
     def _append(self) -> Span:
-        return self._request.within("append", SpanKind.PRODUCER)
+        return self._request.within("append", Kind.PRODUCER)
 
     @contextmanager
     def _appending(self, *events: UUID, span: Span | None = None) -> Iterator[str]:
         """The span of an append, until it is durable or not; its context."""
+        about = _about(*(event.bytes for event in events))
         span = span or self._append()
         try:
             yield span.traceparent
         except BaseException as error:
-            span.end(_about(*events), error=error)
+            span.end(about, error=error)
             raise
-        span.end(_about(*events))
+        span.end(about)
 
 
-def _about(*events: UUID) -> Mapping[str, Attribute]:
+@lru_cache
+def _answered(route: str, status: int | None = None) -> Mapping[str, Attribute]:
+    """What is said of a request to a route; None: it was not answered."""
+    method, _, path = route.partition(" ")
+    about: Mapping[str, Attribute] = {"http.request.method": method, "http.route": path}
+    return about if status is None else {**about, "http.response.status_code": status}
+
+
+def _about(*events: bytes) -> Mapping[str, Attribute]:
     return {"reftide.event_ids": events}
 
 

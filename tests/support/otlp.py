@@ -40,6 +40,8 @@ class Collector:
 
     url: str = ""
     spans: list[Received] = field(default_factory=list)
+    #: What requests were compressed with.
+    codings: set[str] = field(default_factory=set)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -65,6 +67,7 @@ class Collector:
 
     async def take(self, request: web.Request) -> web.Response:
         assert "application/x-protobuf" == request.content_type
+        self.codings.add(request.headers.get("Content-Encoding", "none"))
         said = ExportTraceServiceRequest.FromString(await request.read())
         self.spans += _spans(said)
         answer = ExportTraceServiceResponse().SerializeToString()

@@ -1,15 +1,15 @@
-"""Traces by OpenTelemetry; needs the extra `otel`."""
+"""Traces of batches, as spans."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Final
 
-from opentelemetry.trace import SpanKind
 from typing_extensions import override
 
 from ingest.contracts.traces.context import context_of
-from ingest.contracts.traces.spans import Attribute, Span, SpanExport, span_context
+from ingest.contracts.traces.otlp import Attribute, Kind
+from ingest.contracts.traces.spans import Span, span_context
 from workers.model.batch import Delivery
 from workers.pipeline.traces import Traces, Work
 
@@ -20,8 +20,9 @@ _CURRENT: Final[ContextVar[Span | None]] = ContextVar("span", default=None)
 class SpanTraces(Traces):
     """The traces of one worker."""
 
-    def __init__(self, export: SpanExport) -> None:
-        self._export = export
+    def __init__(self, send: Callable[[Span], None]) -> None:
+        """`send` takes spans that have ended."""
+        self._send = send
 
     @override
     def of(
@@ -31,7 +32,7 @@ class SpanTraces(Traces):
         links = [span_context(each) for each in dict.fromkeys(filter(None, found))]
         if not links:
             return nullcontext()
-        span = Span(self._export, work, SpanKind.CONSUMER, links=links)
+        span = Span(self._send, work, Kind.CONSUMER, links=links)
         return _during(span, {"messaging.batch.message_count": len(deliveries)})
 
     @override

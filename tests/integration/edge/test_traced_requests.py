@@ -147,6 +147,23 @@ async def test_an_edge_draws_some_requests_itself(
     assert ["", ""] == [span.parent for span in collector.named(ROUTE)]
 
 
+@pytest.mark.parametrize("coding", ["none", "gzip", "deflate"])
+async def test_spans_are_compressed_as_the_variable_says(
+    collector: Collector,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    coding: str,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", coding)
+    click = a_click(traceparent=SAMPLED)
+
+    await came_to(redis_url, tmp_path, collector.variables, [click])
+
+    assert (await collector.one("append")).parent == (await collector.one(ROUTE)).id
+    assert {coding} == collector.codings
+
+
 @pytest.mark.parametrize("make", [a_click, a_chunked_click])
 async def test_what_goes_to_the_disk_keeps_its_context(
     collector: Collector, redis_url: str, tmp_path: Path, make: Callable[..., bytes]

@@ -9,7 +9,7 @@ import pytest
 from ingest.contracts.encoding.envelopes import encode
 from ingest.contracts.stream import FIELD, EntryId, epoch_key
 from ingest.contracts.traces.context import with_context
-from ingest.contracts.traces.spans import SpanExport
+from ingest.contracts.traces.export import SpanExport
 from tests.support.directory import WORKSPACE, a_click
 from tests.support.otlp import CALLER, SAMPLED, TRACE, Collector, Received, a_collector
 from tests.support.workers.redriving import NEW_LINK, Clinic, lost_click
@@ -43,7 +43,7 @@ async def site(
 @pytest.fixture
 async def traces(collector: Collector) -> AsyncIterator[SpanTraces]:
     export = SpanExport("reftide-worker")
-    yield SpanTraces(export)
+    yield SpanTraces(export.send)
     await asyncio.to_thread(export.close)
 
 

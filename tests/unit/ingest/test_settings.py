@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.app import Externals, build
-from ingest.contracts.traces.spans import SpanExport
+from ingest.contracts.traces.export import SpanExport
 from ingest.contracts.variables import SettingsError, Tracing
 from ingest.settings import EdgeSettings, Spooling
 
