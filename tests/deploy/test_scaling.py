@@ -1,4 +1,4 @@
-"""How many workers there would be: the rule of Kubernetes' autoscaler on what the manifest asks for.
+"""How many workers there would be: the rules of KEDA and of Kubernetes' autoscaler on the manifest.
 
 A model, not a cluster: figures are 20 seconds old, a worker takes 15 seconds to start and records
 10,000 events a second.
@@ -19,6 +19,8 @@ _STARTS = 15
 _RECORDS = 10_000
 #: The autoscaler leaves a smaller difference alone.
 _TOLERANCE = 0.1
+#: Without a figure above zero for so long KEDA goes to no worker, where that is allowed.
+_COOLDOWN = 300
 
 
 class Second(NamedTuple):
@@ -29,25 +31,35 @@ class Second(NamedTuple):
 class _Autoscaler:
     """Says how many workers are wanted, by the manifest."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int | None = None) -> None:
+        """`least` in place of what the manifest says."""
         [manifest] = documents("components/keda/workers.yaml")
         spec = manifest["spec"]
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         self._thresholds = [
             int(each["metadata"]["threshold"]) for each in spec["triggers"]
         ]
-        self._bounds = spec["minReplicaCount"], spec["maxReplicaCount"]
+        given = spec["minReplicaCount"] if least is None else least
+        self._bounds = given, spec["maxReplicaCount"]
         self._window = behavior["scaleDown"]["stabilizationWindowSeconds"]
         [self._down] = behavior["scaleDown"]["policies"]
         self._wishes: list[tuple[int, int]] = []
         self._lowered = -(10**6)
-        self.wanted = 1
+        self._active = -(10**6)
+        self.wanted = given
 
     def look(self, now: int, *figures: float) -> None:
+        if any(figures):
+            self._active = now
+        is_active = now - self._active < _COOLDOWN
+        if self.wanted == 0 or (self._bounds[0] == 0 and not is_active):
+            # Between none and one the autoscaler has no say.
+            self.wanted = int(is_active)
+            return
         pairs = zip(figures, self._thresholds, strict=True)
         wish = max(_wish(figure, most, self.wanted) for figure, most in pairs)
         least, most = self._bounds
-        wish = min(max(wish, least), most)
+        wish = min(max(wish, least, 1), most)
         self._wishes.append((now, wish))
         stable = max(each for at, each in self._wishes if at > now - self._window)
         if wish > self.wanted:
@@ -59,10 +71,12 @@ class _Autoscaler:
             self._lowered = now
 
 
-def _simulate(arriving: Callable[[int], int], seconds: int) -> Sequence[Second]:
+def _simulate(
+    arriving: Callable[[int], int], seconds: int, least: int | None = None
+) -> Sequence[Second]:
     """What becomes of the lag and the workers, second by second."""
-    scaler, found, lag = _Autoscaler(), list[Second](), 0
-    starts = [-_STARTS]
+    scaler, found, lag = _Autoscaler(least), list[Second](), 0
+    starts = [-_STARTS] * scaler.wanted
     for now in range(seconds):
         running = sum(now - began >= _STARTS for began in starts)
         lag = max(0, lag + arriving(now) - running * _RECORDS)
@@ -70,7 +84,8 @@ def _simulate(arriving: Callable[[int], int], seconds: int) -> Sequence[Second]:
         if now % _SYNC == 0:
             seen = now - _OLD
             rate = sum(arriving(each) for each in range(seen - 60, seen)) / 60
-            scaler.look(now, rate, found[max(0, seen)].lag)
+            # Workers measure the lag: without one there is no figure of it.
+            scaler.look(now, rate, found[max(0, seen)].lag if running else 0)
             starts = (starts + [now] * scaler.wanted)[: scaler.wanted]
     return found
 
@@ -100,6 +115,16 @@ def test_when_nothing_comes_one_is_left_and_stays() -> None:
     assert 4 == found[600].workers
     assert 1 == found[-1].workers
     assert 3 == _changes(found[600:])
+
+
+def test_one_event_wakes_a_worker_where_there_may_be_none() -> None:
+    found = _simulate(lambda now: int(now == 100), 900, least=0)
+
+    assert {0} == {each.workers for each in found[:100]}
+    assert 1 == found[100 + _OLD + 2 * _SYNC].workers
+    assert 0 == found[100 + _OLD + 3 * _SYNC].lag
+    assert 0 == found[-1].workers
+    assert 2 == _changes(found)
 
 
 @pytest.mark.parametrize("period", [60, 120, 300])
