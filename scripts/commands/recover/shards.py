@@ -109,7 +109,7 @@ async def _changed(change: Change, environment: Environment, **asked: Any) -> Re
             side = change.present
             found["opened"] = await open_left(side.redis, side.layout.numbers)
             document = {**found, "is_done": bool(found["opened"]), "removed": 0}
-            return Report(document, _none(found))
+            return Report(document, _opened(found) or _none(found))
         changer = Changer(change, connection, tell)
         if change.is_back:
             await changer.take_back()
@@ -138,15 +138,19 @@ def _show(found: Mapping[str, Any]) -> None:
         )
     if left := ", ".join(map(str, found["left_sealed"])):
         click.echo(
-            f"Shards {left} take no events, and no change is under way: a command was killed"
-            f" while its change was taken back. `reftide shards --to {found['count']}` opens"
-            " them."
+            f"Sealed, although no change is under way: {left}. A command was killed while its"
+            f" change was taken back; `reftide shards --to {found['count']}` opens them."
         )
 
 
+def _opened(found: Mapping[str, Any]) -> str:
+    opened = ", ".join(map(str, found["opened"]))
+    return opened and f"Opened again: {opened}. There are {found['to']} shards."
+
+
 def _none(found: Mapping[str, Any]) -> str:
-    if opened := ", ".join(map(str, found["opened"])):
-        return f"There are {found['to']} shards. To be opened, if they are not yet: {opened}."
+    if sealed := ", ".join(map(str, found["opened"])):
+        return f"To be opened again: {sealed}. There are {found['to']} shards."
     return f"There is nothing to do: there are {found['to']} shards."
 
 

@@ -97,13 +97,15 @@ def test_shards_that_a_killed_command_left_sealed_are_told_and_opened(
     told = cli.run("shards").out
     planned = cli.document("shards", "--to", "4", "--dry-run")
     sealed_still = cli.document("shards")["left_sealed"]
+    foreseen = cli.run("shards", "--to", "4", "--dry-run").out
     done = cli.document("shards", "--to", "4")
     again = cli.document("shards", "--to", "4")
 
     assert [3] == shown["left_sealed"]
-    assert "Shards 3 take no events, and no change is under way" in told
+    assert "Sealed, although no change is under way: 3." in told
     assert "`reftide shards --to 4` opens them" in told
     assert ([3], False, [3]) == (planned["opened"], planned["is_done"], sealed_still)
+    assert "To be opened again: 3." in foreseen
     assert ([3], True) == (done["opened"], done["is_done"])
     assert ([], False) == (again["opened"], again["is_done"])
     assert [] == cli.document("shards")["left_sealed"]
