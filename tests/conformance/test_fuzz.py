@@ -39,7 +39,7 @@ from tests.support.servers.valkey import running_valkey
 ROOT = Path(__file__).resolve().parents[2]
 ROUTES = {each.name: each for each in SHOWN}
 
-_START_SECONDS = 20.0
+_START_SECONDS = 120.0
 
 
 @dataclass(slots=True)

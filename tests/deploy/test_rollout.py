@@ -38,7 +38,7 @@ _CLICK = {
 _CLIENTS = 4
 
 
-def _eventually(holds: Any, within: float = 60.0) -> None:
+def _eventually(holds: Any, within: float = 120.0) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"not within {within} s"

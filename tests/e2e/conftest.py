@@ -50,7 +50,7 @@ _KINDS = {
 }
 
 
-def eventually(holds: Callable[[], object], within: float = 45.0) -> None:
+def eventually(holds: Callable[[], object], within: float = 120.0) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"not within {within} s"
@@ -94,12 +94,12 @@ class Up:
     def says(self, what: str) -> bool:
         return any(what in line for line in list(self.lines))
 
-    def wait_for(self, what: str, within: float = 60.0) -> None:
+    def wait_for(self, what: str, within: float = 150.0) -> None:
         """Until it has said so; fail when it ends first."""
         eventually(lambda: self.says(what) or not self._reader.is_alive(), within)
         assert self.says(what), self.output
 
-    def end(self, within: float = 60.0) -> int:
+    def end(self, within: float = 150.0) -> int:
         """Wait for its end: the exit code. All it said is in `lines` then."""
         code = self.process.wait(within)
         self._reader.join(within)

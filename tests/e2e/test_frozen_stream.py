@@ -151,7 +151,7 @@ async def test_while_redis_hangs_nobody_waits_and_nothing_is_lost(
                 valkey.freeze()
                 await asyncio.sleep(frozen_seconds)
                 valkey.thaw()
-            await eventually(lambda: are_recorded(connection, load), within=30)
+            await eventually(lambda: are_recorded(connection, load))
         assert [] == await miscounted(connection)
     print(load.figures())  # noqa: T201 -- for who asks with -s
 
@@ -181,7 +181,7 @@ async def test_an_edge_killed_while_it_spools_has_lost_nothing(
         with ExitStack() as stack:
             await serve(stack, environment, load.url)
             stack.enter_context(a_process("workers", environment))
-            await eventually(lambda: are_recorded(connection, load), within=30)
+            await eventually(lambda: are_recorded(connection, load))
         assert [] == await miscounted(connection)
     assert not [*(tmp_path / "spool").glob("edge-*")]
 

@@ -110,7 +110,7 @@ async def _record(site: Site, rows: int) -> None:
         return pipeline
 
     async with working("w1", site.redis_url, site.database_url, stingy):
-        await eventually(lambda: is_acknowledged(site.redis), within=20)
+        await eventually(lambda: is_acknowledged(site.redis))
 
 
 async def _is_exact(site: Site, sent: int) -> None:

@@ -8,7 +8,7 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[bool]], *, within: float = 30.0
+    holds: Callable[[], Awaitable[bool]], *, within: float = 90.0
 ) -> float:
     """Return when it holds, and after how many seconds; fail when it does not."""
     began = time.monotonic()

@@ -48,7 +48,7 @@ class _Complaints(logging.Handler):
 
 
 class _Session(Session):
-    """Sends `body` in place of what the exporter encoded."""
+    """Sends `body` in place of what the exporter encoded: no spans."""
 
     body = b""
 
@@ -97,8 +97,7 @@ class SpanExport:
                 f"a variable that begins with OTEL_ is wrong: {error}; correct it, or unset"
                 " REFTIDE_TRACES_PER_SECOND"
             ) from error
-        #: Takes a span that has ended.
-        # It asks a span for nothing but whether it is sampled.
+        #: Takes a span that has ended. The SDK asks it for nothing but whether it is sampled.
         self.send = cast("Callable[[Span], None]", self._processor.on_end)
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ async def test_everything_is_archived_and_sigterm_ends_it_well(works: Works) -> 
                         pending += group["pending"]
         return pending == 100
 
-    await eventually(is_collected, within=20)
+    await eventually(is_collected)
     worker.send_signal(signal.SIGTERM)
     assert 0 == worker.wait(10)
 
@@ -146,7 +146,7 @@ async def test_a_worker_killed_at_a_boundary_loses_nothing(
     await works.add(50)
 
     works.start()
-    await eventually(works.is_settled, within=20)
+    await eventually(works.is_settled)
 
     works.check()
 
@@ -158,12 +158,12 @@ async def test_a_store_that_is_not_there_holds_nothing_up(
     await works.add(100)
     worker = works.start(REFTIDE_ARCHIVE_STORE=f"file://{bucket}")
 
-    await eventually(works.is_settled, within=20)
+    await eventually(works.is_settled)
     # Somewhat more than what nobody has read goes last.
     assert await works.trim() >= 98
     (failing,) = await told_of_uploads(works, lambda each: each["why"])
     bucket.mkdir()
-    await eventually(lambda: is_uploaded(works, bucket), within=20)
+    await eventually(lambda: is_uploaded(works, bucket))
     (well,) = await told_of_uploads(works, lambda each: not each["waiting"])
     worker.send_signal(signal.SIGTERM)
     assert 0 == worker.wait(10)
@@ -190,7 +190,7 @@ async def told_of_uploads(
         found[:] = await upload_reports(works.redis, ["w1"])
         return bool(found) and all(map(is_so, found))
 
-    await eventually(is_told, within=20)
+    await eventually(is_told)
     return found
 
 
@@ -207,7 +207,7 @@ async def test_a_worker_killed_between_upload_and_note_loses_nothing(
     assert first
 
     works.start(REFTIDE_ARCHIVE_STORE=store)
-    await eventually(lambda: is_uploaded(works, bucket), within=20)
+    await eventually(lambda: is_uploaded(works, bucket))
 
     assert set(works.sent) == set(payloads(everything(bucket)))
     # What was there already was not put there again.
@@ -230,14 +230,14 @@ async def test_workers_killed_again_and_again_lose_nothing_that_is_trimmed(
     for _ in range(5):
         await works.add(400)
         worker = works.start()
-        await eventually(lambda: is_read(works), within=20)
+        await eventually(lambda: is_read(works))
         await asyncio.sleep(chance.uniform(0, 2.0))
         worker.kill()
         worker.wait()
         trimmed += await works.trim()
 
     works.start()
-    await eventually(works.is_settled, within=20)
+    await eventually(works.is_settled)
 
     works.check()
     assert trimmed + await works.trim() > 1000

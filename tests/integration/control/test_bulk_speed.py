@@ -43,7 +43,7 @@ async def test_ten_thousand_links_are_made_in_ten_seconds_and_known_two_later(
             return answer.status == 200
 
         begun = monotonic()
-        await eventually(is_known, within=60)
+        await eventually(is_known, within=120)
         known = monotonic() - begun
     assert took < 10
     assert known < 2

@@ -232,13 +232,13 @@ async def test_a_lead_waits_for_a_click_that_is_on_some_edge_s_disk(
         parked = await site.rows("select reason::text from quarantine")
         return [("unknown_click",)] == parked
 
-    await eventually(is_parked, within=20)
+    await eventually(is_parked)
     await site.redis.xadd(where, kept)
 
     async def is_counted() -> bool:
         return [(1, 0)] == await site.rows(COUNTED)
 
-    await eventually(is_counted, within=20)
+    await eventually(is_counted)
     assert [("redriven",)] == await site.rows("select status::text from quarantine")
 
 

@@ -163,7 +163,7 @@ async def test_equal_leads_are_one_though_redis_restarts_and_forgets(
             return 3 <= len({envelope.id for envelope in await site.appended()})
 
         # Without the hints a repeat is told that it is the first; Postgres knows.
-        await eventually(is_there, within=30)
+        await eventually(is_there)
         await site.rests()
         said = {status for status, _ in (*before, *during.result(), *after)}
         assert said <= {200, vendor.again, 503}

@@ -97,7 +97,7 @@ async def test_batches_sent_again_after_valkey_was_killed_double_nothing(
                 valkey.kill()
     valkey.start()
     for number in range(BATCHES):
-        await eventually(partial(sender.send, other, number), within=20)
+        await eventually(partial(sender.send, other, number))
     installation.start_worker()
 
     async def all_recorded() -> bool:

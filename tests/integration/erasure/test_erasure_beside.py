@@ -166,7 +166,7 @@ async def test_it_is_done_beside_workers_that_write(site: Site) -> None:
             tasks.create_task(erase(site))
             tasks.create_task(erase(site, str(an_id(3))))
             tasks.create_task(site.add(*hers[50:], *others[150:]))
-        await eventually(lambda: is_acknowledged(site.redis), within=20)
+        await eventually(lambda: is_acknowledged(site.redis))
     await finish(site)
 
     assert [] == await left(site)

@@ -255,7 +255,7 @@ async def test_a_worker_waits_with_its_check_until_servers_answer(
             )
             await asyncio.sleep(0)
             valkey.start()
-            await eventually(lambda: _said(lines, "skew"), within=20)
+            await eventually(lambda: _said(lines, "skew"))
             await checking
     await client.aclose()
 

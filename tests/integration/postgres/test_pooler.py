@@ -85,7 +85,7 @@ class _Load:
         async def has_gone_on() -> bool:
             return len(self.accepted) >= wanted
 
-        await eventually(has_gone_on, within=60)
+        await eventually(has_gone_on, within=120)
 
     def end(self) -> None:
         self._is_over.set()
@@ -144,7 +144,7 @@ async def test_workers_and_commands_share_few_sessions_under_load(
             codes = await asyncio.to_thread(_commands, cli_of(site), tmp_path)
             await load.goes_on()
             load.end()
-        await eventually(lambda: _has(database_url, load.accepted), within=60)
+        await eventually(lambda: _has(database_url, load.accepted), within=120)
 
         verified = await asyncio.to_thread(cli_of(site).run, "verify", "--wait", "60")
         assert {0} == {*codes}
@@ -189,7 +189,7 @@ async def test_a_worker_that_was_not_told_waits_and_says_what_it_needs(
         assert worker.process.poll() is None, worker.output
         return "REFTIDE_POOLER=transaction" in worker.output
 
-    await eventually(has_said, within=60)
+    await eventually(has_said, within=120)
     assert 0 == await worker.stops()
 
 
@@ -242,7 +242,7 @@ async def test_a_synchronous_standby_that_is_promoted_has_all_of_it(
             await asyncio.to_thread(lead, pooler, standby.url())
             await load.goes_on()
             load.end()
-        await eventually(lambda: _has(standby.url(), load.accepted), within=90)
+        await eventually(lambda: _has(standby.url(), load.accepted), within=150)
 
         verified = await asyncio.to_thread(cli_of(site).run, "verify", "--wait", "60")
         assert 0 == verified.code, verified.out
@@ -257,18 +257,18 @@ async def _set_back(
     """A standby in the place of its primary; what it has, and what only the primary had."""
     async with _pair(redis_url, path) as (site, primary, standby, pooler):
         kept = await accept(site, range(100))
-        await eventually(lambda: _has(primary.url(), kept), within=60)
+        await eventually(lambda: _has(primary.url(), kept), within=120)
         await asyncio.to_thread(primary.follows, standby)
         await asyncio.to_thread(standby.crash)
         gone = await accept(site, range(100, 160))
-        await eventually(lambda: _has(primary.url(), gone), within=60)
+        await eventually(lambda: _has(primary.url(), gone), within=120)
         await site.rests()
         await asyncio.to_thread(primary.crash)
         await asyncio.to_thread(standby.start)
         await asyncio.to_thread(standby.promote)
         await asyncio.to_thread(lead, pooler, standby.url())
         kept += await accept(site, range(1000, 1050))
-        await eventually(lambda: _has(standby.url(), kept), within=90)
+        await eventually(lambda: _has(standby.url(), kept), within=150)
         yield site, standby, kept, gone
 
 

@@ -42,7 +42,7 @@ class Site:
     async def record(self) -> None:
         """Run a worker until nothing is left to do."""
         async with working("w1", self.redis_url, self.database_url, reclaim_after=0.05):
-            await eventually(lambda: is_acknowledged(self.redis), within=20)
+            await eventually(lambda: is_acknowledged(self.redis))
 
     async def run_jobs(self) -> None:
         async with open_pool(self.database_url, size=2) as pool:

@@ -110,7 +110,7 @@ async def test_a_redis_whose_disk_is_full_is_an_outage_to_edges_and_workers(
             await eventually(lambda: is_said(logs, "MISCONF"))
 
             valkey.empty_disk()
-            await eventually(lambda: takes(redis, a_click(2)), within=20)
+            await eventually(lambda: takes(redis, a_click(2)))
             await eventually(lambda: is_acknowledged(redis))
     await redis.aclose()
 
@@ -230,7 +230,7 @@ async def test_a_database_that_takes_nothing_is_waited_for(
             await add(redis, *map(a_click, range(1, 5)))
             await eventually(is_met)
             pending = await redis.xpending(STREAM, GROUP)
-        await eventually(lambda: is_acknowledged(redis), within=20)
+        await eventually(lambda: is_acknowledged(redis))
 
     assert 4 == pending["pending"], "one batch, and none of it given up"
     assert (5, 0, 0) == await counted(books)
@@ -269,7 +269,7 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
         await eventually(is_committed)
         assert 20 == (await redis.xpending(STREAM, GROUP))["pending"]
         link.unmute()
-        await eventually(lambda: is_acknowledged(redis), within=20)
+        await eventually(lambda: is_acknowledged(redis))
     await link.close()
 
     assert (20, 0, 0) == await counted(books)
@@ -315,13 +315,13 @@ async def test_a_worker_that_was_frozen_finishes_what_another_has_recorded(
             assert frozen.poll() is None, frozen.communicate()
             return await has_consumers(redis, 1)
 
-        await eventually(is_reading, within=20)
+        await eventually(is_reading)
         async with locked(other):
             await add(redis, *map(a_click, range(20)))
             await eventually(lambda: waits_for_a_lock(books))
             frozen.send_signal(signal.SIGSTOP)
         async with working("heir", *urls, reclaim_after=0.5, reclaim_every=0.05):
-            await eventually(lambda: is_acknowledged(redis), within=20)
+            await eventually(lambda: is_acknowledged(redis))
         frozen.send_signal(signal.SIGCONT)
         frozen.send_signal(signal.SIGTERM)
         _, said = await asyncio.to_thread(frozen.communicate, timeout=20)

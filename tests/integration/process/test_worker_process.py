@@ -68,7 +68,7 @@ async def test_an_emptied_redis_has_its_directory_again_within_seconds(
     site: Site,
 ) -> None:
     worker = site.start()
-    await eventually(lambda: site.has(GENERATION_KEY), within=20)
+    await eventually(lambda: site.has(GENERATION_KEY))
 
     await site.redis.flushdb()
     await eventually(lambda: site.has(GENERATION_KEY))

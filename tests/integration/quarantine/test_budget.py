@@ -330,7 +330,7 @@ async def _flooded(site: Site) -> None:
     """Twenty clicks on a link that is not there; one of them is kept."""
     await site.add(*(_stray(n, "NEW" if n % 2 else "OTHER") for n in range(20)))
     async with working("w1", site.redis_url, site.database_url, _stingy):
-        await eventually(lambda: is_acknowledged(site.redis), within=20)
+        await eventually(lambda: is_acknowledged(site.redis))
     assert 19 == await site.value("select sum(entries)::int from quarantine_dropped")
 
 

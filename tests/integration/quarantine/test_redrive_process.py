@@ -65,7 +65,7 @@ async def _ends_whole(clinic: Clinic) -> None:
     async def is_whole() -> bool:
         return (_CLICKS + 1, 0, 0) == await clinic.ledger()
 
-    await eventually(is_whole, within=25)
+    await eventually(is_whole)
     assert [] == await clinic.mistakes()
     counted = await clinic.pool.fetchrow(
         "select clicks, leads from links where id = $1", NEW_LINK
@@ -86,7 +86,7 @@ async def test_a_worker_that_is_killed_while_it_redrives_loses_and_doubles_nothi
     async def is_dead() -> bool:
         return first.poll() is not None
 
-    await eventually(is_dead, within=25)
+    await eventually(is_dead)
     assert -signal.SIGKILL == first.returncode
     done = 0 if boundary != "committed" else _CLICKS
     assert (done, 0, _CLICKS + 1 - done) == await clinic.ledger()
@@ -110,7 +110,7 @@ async def test_a_link_heals_its_clicks_and_their_leads_within_seconds(
         looked = await clinic.value("select bool_and(look_at is null) from quarantine")
         return bool(looked)
 
-    await eventually(is_quiet, within=25)
+    await eventually(is_quiet)
     await clinic.add_link(NEW_LINK, "NEW", WORKSPACE)
 
     await _ends_whole(clinic)

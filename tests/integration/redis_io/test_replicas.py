@@ -137,7 +137,7 @@ async def test_an_edge_whose_replica_is_frozen_goes_over_to_its_disk_and_says_wh
         [said] = [line for line in logs if line["event"] == "edge.level"]
         assert ("spool", why) == (said["to"], said["why"])
         pair.replica.thaw()
-        await eventually(edge.is_drained, within=20)
+        await eventually(edge.is_drained)
 
     assert {*range(600)} == {*await streamed(pair.primary.url)}
 

@@ -114,7 +114,7 @@ class Load:
         async def is_reached() -> bool:
             return len(self.accepted) >= goal
 
-        await eventually(is_reached, within=60)
+        await eventually(is_reached, within=120)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -60,7 +60,7 @@ async def test_every_command_knows_where_the_streams_are(
             status = await there.document("status", "--window", "0")
             return bool(status["archive"] and not status["archive"]["entries"])
 
-        await eventually(is_archived, within=60)
+        await eventually(is_archived, within=120)
         status = await there.document("status", "--window", "0")
         assert [*there.layout.numbers] == [each["shard"] for each in status["shards"]]
         assert (0, 0) == (status["lost"], status["balance"])
@@ -71,8 +71,10 @@ async def test_every_command_knows_where_the_streams_are(
         assert "wrong" not in {each["level"] for each in ours}, ours
 
         replayed = await there.document("replay", "--from", "1h", "--mode", "reprocess")
-        # And the click that was seeded.
-        assert len(load.accepted) + 1 == replayed["unchanged"]
+        recorded = await there.recorded()
+        # A client that gave up may have sent more; and there is the click that was seeded.
+        assert {*load.accepted} <= {*recorded}
+        assert len(recorded) + 1 == replayed["unchanged"]
         moved = await there.document("rewind", "--to", "1h")
         assert [*there.layout.numbers] == [each["shard"] for each in moved["shards"]]
         report = await there.settles()

@@ -47,7 +47,7 @@ async def two_away(
             found = await there.site.rows("select distinct shard from stream_epochs")
             return len(found) == len(there.layout.numbers)
 
-        await eventually(are_seen, within=60)
+        await eventually(are_seen, within=120)
         there.site.stop_workers()
         there.servers[2].kill()
         there.servers[1].freeze()

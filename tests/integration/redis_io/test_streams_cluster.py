@@ -65,7 +65,7 @@ async def test_every_node_has_its_share_and_every_command_works(
             status = await there.document("status", "--window", "0")
             return bool(status["archive"] and not status["archive"]["entries"])
 
-        await eventually(is_archived, within=60)
+        await eventually(is_archived, within=120)
         async with redis_server(cli_of(there.site).environment) as redis:
             assert await rewrite_logs(redis, there.layout.numbers) is True
         found = await there.document("doctor")
@@ -73,8 +73,10 @@ async def test_every_node_has_its_share_and_every_command_works(
             {each["server"] for each in found["checks"] if ":" in each["server"]}
         )
         replayed = await there.document("replay", "--from", "1h", "--mode", "reprocess")
-        # And the click that was seeded.
-        assert len(load.accepted) + 1 == replayed["unchanged"]
+        recorded = await there.recorded()
+        # A client that gave up may have sent more; and there is the click that was seeded.
+        assert {*load.accepted} <= {*recorded}
+        assert len(recorded) + 1 == replayed["unchanged"]
         moved = await there.document("rewind", "--to", "1h")
         assert [*there.layout.numbers] == [each["shard"] for each in moved["shards"]]
         await is_all_right(there, load)
@@ -164,6 +166,6 @@ async def test_what_no_replica_had_to_confirm_is_lost_and_reported(
         await load.sends(200)
         there.site.start_worker()
         await there.settles()
-        await eventually(lambda: is_reported(there, load), within=60)
+        await eventually(lambda: is_reported(there, load), within=120)
         status = await there.document("status", "--window", "0")
         assert 0 == status["balance"]

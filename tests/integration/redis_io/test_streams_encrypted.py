@@ -134,7 +134,7 @@ async def eventually_one(rows: Callable[[], Awaitable[Rows]]) -> Rows:
         assert found[-1]
         return 1 == len(found[-1])
 
-    await eventually(is_one, within=90)
+    await eventually(is_one, within=150)
     return found[-1]
 
 
@@ -206,7 +206,7 @@ async def test_an_edge_appends_to_the_servers_that_let_it_in(
                     {wrong} == {*each} and problem in each[wrong] for each in away
                 )
 
-            await eventually(has_said_so, within=90)
+            await eventually(has_said_so, within=150)
             load = Load(there.site)
             await load.sends(30)
             await eventually(partial(has_brought_all, tmp_path / "other"))

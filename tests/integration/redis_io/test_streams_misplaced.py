@@ -148,13 +148,13 @@ async def test_a_worker_with_another_order_reads_where_the_order_is_the_same(
                     each in worker.output for each in told
                 )
 
-            await eventually(has_said_so, within=60)
+            await eventually(has_said_so, within=120)
 
             async def has_recorded() -> bool:
                 rows = await there.site.rows("select id from events")
                 return of_the_third == {found for (found,) in rows}
 
-            await eventually(has_recorded, within=60)
+            await eventually(has_recorded, within=120)
         finally:
             await worker.stops()
         found = await there.site.rows("select distinct shard from stream_epochs")
@@ -172,7 +172,7 @@ async def test_a_worker_with_a_server_less_does_not_start(
         variables = inherited() | listing(there, [0, 1])
         worker = Worker(variables, tmp_path / "worker.log")
 
-        assert 0 != await worker.ends(within=60)
+        assert 0 != await worker.ends(within=120)
         assert _SERVERS in worker.output
 
 

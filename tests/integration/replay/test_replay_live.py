@@ -108,7 +108,7 @@ async def test_three_replays_of_everything_beside_live_traffic_change_nothing(
             firing = group.create_task(_fire(site.redis, stop))
             done = [await site.replay(mode) for mode in modes]
             stop.set()
-        await eventually(lambda: is_acknowledged(site.redis), within=30)
+        await eventually(lambda: is_acknowledged(site.redis))
 
     assert all(each["scanned"] == each["unchanged"] for each in done)
     assert all(each["scanned"] >= 400 for each in done)
@@ -131,7 +131,7 @@ async def test_a_killed_workers_replay_goes_on_where_it_was(
     await _add_and_forget(site)
     replay_id = await _order(site, rate=1500)
     first = start()
-    await eventually(lambda: _scanned(site, replay_id, 500), within=30)
+    await eventually(lambda: _scanned(site, replay_id, 500))
 
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -139,7 +139,7 @@ async def test_a_killed_workers_replay_goes_on_where_it_was(
     # As if the time of the dead worker's lease had passed.
     await site.value("update replay_parts set leased_until = now()")
     second = start()
-    await eventually(lambda: _is_done(site, replay_id), within=30)
+    await eventually(lambda: _is_done(site, replay_id))
 
     assert second.poll() is None
     done = await _read(site, replay_id)

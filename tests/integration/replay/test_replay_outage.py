@@ -69,7 +69,7 @@ async def trim(site: Installation) -> int:
 
 async def is_read(site: Installation, *groups: str) -> None:
     for group in groups:
-        await eventually(lambda group=group: is_settled(site.redis, group), within=30)
+        await eventually(lambda group=group: is_settled(site.redis, group))
 
 
 async def play(site: Installation, back_up: Callable[[], None]) -> list[str]:

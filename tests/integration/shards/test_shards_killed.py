@@ -65,7 +65,7 @@ async def test_fewer_shards_whatever_the_step(
     ) as site:
         there, load = Apart(site, Layout.at_home(4)), Load(site)
         site.start_worker()
-        await eventually(partial(has_workers, there), within=30)
+        await eventually(partial(has_workers, there))
         async with load.running():
             await load.reaches(50)
             assert -signal.SIGKILL == await killed_behind(step, there, *words)
@@ -101,7 +101,7 @@ async def test_another_place_whatever_the_step(
         ) as site:
             there, load = Apart(site, Layout.apart(6, "2 servers")), Load(site)
             site.start_worker()
-            await eventually(partial(has_workers, there), within=30)
+            await eventually(partial(has_workers, there))
             async with load.running():
                 await load.reaches(50)
                 assert -signal.SIGKILL == await killed_behind(step, there, *words)
@@ -110,7 +110,7 @@ async def test_another_place_whatever_the_step(
 
             assert done["is_done"]
             [worker] = site.workers
-            await eventually(partial(has_workers, there), within=30)
+            await eventually(partial(has_workers, there))
             assert worker.poll() is None
             spooled = await asyncio.to_thread(site.spooled)
             report = await there.document("verify", "--wait", "20")
@@ -127,7 +127,7 @@ async def test_what_was_begun_is_taken_back(
     ) as site:
         there, load = Apart(site, Layout.at_home(4)), Load(site)
         site.start_worker()
-        await eventually(partial(has_workers, there), within=30)
+        await eventually(partial(has_workers, there))
         async with load.running():
             await load.reaches(20)
             words = ("shards", "--to", "1", "--drop-entries")

@@ -37,7 +37,7 @@ async def with_shards(
     ) as site:
         there = Apart(site, Layout.at_home(number))
         site.start_worker()
-        await eventually(partial(has_workers, there), within=30)
+        await eventually(partial(has_workers, there))
         yield there
 
 
@@ -165,7 +165,7 @@ async def test_shards_that_go_from_list_to_list_and_home(
             there = Apart(site, Layout.apart(4, "2 servers"))
             load = Load(site)
             site.start_worker()
-            await eventually(partial(has_workers, there), within=30)
+            await eventually(partial(has_workers, there))
             for number, url in ((8, four), (3, redis_url)):
                 words = ("shards", "--to", str(number), "--streams-url", url)
                 async with load.running():
@@ -174,7 +174,7 @@ async def test_shards_that_go_from_list_to_list_and_home(
                     await load.reaches(50)
                 await renewed_workers(site, REFTIDE_SHARDS=str(number), STREAMS_URL=url)
                 await renewed_edges(there, tmp_path, stack)
-                await eventually(partial(has_workers, there), within=30)
+                await eventually(partial(has_workers, there))
 
             await load.sends(100)
             await is_all_right(there, load)

@@ -128,7 +128,7 @@ async def test_batches_that_wait_for_postgres_stay_with_their_workers(
             await eventually(hands.both_are_full)
             await asyncio.sleep(FROZEN_SECONDS)
             pending = await redis.xpending_range(STREAM, GROUP, "-", "+", 100)
-        await eventually(lambda: is_acknowledged(redis), within=20)
+        await eventually(lambda: is_acknowledged(redis))
 
     assert {1} == {entry["times_delivered"] for entry in pending}
     assert {b"w1", b"w2"} == {entry["consumer"] for entry in pending}

@@ -55,13 +55,13 @@ async def lose(site: Installation, valkey: Valkey) -> dict[str, list[str]]:
     """Events that come before and after a loss, by what they can only be in."""
     journal = {"recorded": await accept(site, range(30))}
     site.start_worker()
-    await eventually(lambda: is_settled(site.redis, GROUP), within=30)
+    await eventually(lambda: is_settled(site.redis, GROUP))
     await site.database.execute(
         "insert into pauses (cause, detail, consumer) values ('bug', 'a test', 'w1')"
     )
     await asyncio.sleep(0.6)  # every worker looks twice a second
     journal["archived"] = await accept(site, range(100, 120))
-    await eventually(lambda: is_settled(site.redis, ARCHIVE_GROUP), within=20)
+    await eventually(lambda: is_settled(site.redis, ARCHIVE_GROUP))
     await look_at_streams(site)
     end(site)
     journal["gone"] = await accept(site, range(200, 210))
@@ -82,9 +82,9 @@ async def test_an_empty_redis_takes_the_place_of_one_that_is_lost(
     await site.redis.delete(*map(events_key, range(SHARDS)))
     journal = await lose(site, valkey)
 
-    await eventually(lambda: has_directory(site.redis), within=20)
-    await eventually(lambda: has_recorded(site, 45), within=20)
-    await eventually(lambda: misses(site, 30), within=20)
+    await eventually(lambda: has_directory(site.redis))
+    await eventually(lambda: has_recorded(site, 45))
+    await eventually(lambda: misses(site, 30))
     # What is lost already when the operator comes is lost no more when it is replayed.
     await book_losses(site)
     await follow_through(site, "Redis came back empty")

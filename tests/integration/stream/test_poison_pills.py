@@ -119,12 +119,12 @@ async def test_no_outage_with_workers_that_are_killed_quarantines_anything(
             async def is_delivered(times: int = killed + 1) -> bool:
                 return [times] * CLICKS == await _times(redis)
 
-            await eventually(is_delivered, within=20)
+            await eventually(is_delivered)
             worker.process.kill()
             worker.process.wait()
 
     start()
-    await eventually(lambda: is_acknowledged(redis), within=20)
+    await eventually(lambda: is_acknowledged(redis))
 
     assert CLICKS == await database.fetchval("select count(*) from events")
     assert 0 == await database.fetchval("select count(*) from quarantine")

@@ -55,8 +55,8 @@ async def verified(site: Installation, former: str) -> tuple[int, Any]:
 
     if not site.workers:
         site.start_worker()
-    await eventually(lambda: has_compared(site, former), within=60)
-    await eventually(is_at_rest, within=90)
+    await eventually(lambda: has_compared(site, former), within=120)
+    await eventually(is_at_rest, within=150)
     # What workers do every few seconds, and every minute.
     async with (
         open_pool(site.variables["DATABASE_URL"], size=1) as pool,

@@ -94,7 +94,7 @@ class Installation:
             )
             return bool(sum(in_stream) == settled)
 
-        await eventually(recorded, within=30)
+        await eventually(recorded)
         assert [] == await miscounted(self.database)
 
     def spooled(self) -> int:

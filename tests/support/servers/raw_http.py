@@ -150,7 +150,7 @@ async def a_process(url: str, path: Path) -> AsyncIterator[tuple[Edge, Any]]:
     )
     edge = Edge(port)
     try:
-        await eventually(lambda: is_up(edge), within=20)
+        await eventually(lambda: is_up(edge))
         yield edge, process
     finally:
         if process.returncode is None:

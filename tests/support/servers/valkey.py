@@ -16,7 +16,7 @@ from redis import Redis, RedisError
 
 from scripts.bench.environment.processes import free_port
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 class Valkey:

@@ -52,7 +52,7 @@ class Worker:
         lines = self.output.splitlines()
         return [orjson.loads(line)["event"] for line in lines if line.startswith("{")]
 
-    async def says(self, event: str, *, within: float = 20.0) -> None:
+    async def says(self, event: str, *, within: float = 90.0) -> None:
         async def said() -> bool:
             assert self.process.poll() in (None, 0), self.output
             return event in self.events
@@ -107,7 +107,7 @@ class Site:
             found = await self.database.fetchval("select count(*) from events")
             return bool(count == found)
 
-        await eventually(recorded, within=20)
+        await eventually(recorded)
 
     async def is_acknowledged(self) -> None:
         async def acknowledged() -> bool:

@@ -89,7 +89,7 @@ class Load:
         async def is_there() -> bool:
             return len(self.accepted) >= goal
 
-        await eventually(is_there, within=60)
+        await eventually(is_there, within=120)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Apart:
         assert done.out, done.err
         return orjson.loads(done.out)
 
-    async def settles(self, within: float = 90.0) -> dict[str, Any]:
+    async def settles(self, within: float = 150.0) -> dict[str, Any]:
         """What `verify` says once nothing is in flight or on a disk any more."""
 
         async def is_at_rest() -> bool:

@@ -109,7 +109,7 @@ async def jane_is_archived(site: Installation, directory: Path) -> None:
     site.start_worker()
     await jane_comes(site)
     await site.rests()
-    await eventually(lambda: is_archived(directory), within=20)
+    await eventually(lambda: is_archived(directory))
 
 
 async def is_read(redis: Redis) -> bool:
@@ -162,7 +162,7 @@ async def strewn(site: Installation, data: Path) -> list[UUID]:
 
 async def test_nothing_is_left_anywhere(site: Installation, tmp_path: Path) -> None:
     await jane_is_archived(site, tmp_path / "archive")
-    await eventually(lambda: is_read(site.redis), within=20)
+    await eventually(lambda: is_read(site.redis))
     spooled = await strewn(site, tmp_path)
     # What is looked for is there to be found.
     there = {trace.partition(" in ")[0] for trace in await left(site, tmp_path)}
@@ -215,13 +215,13 @@ async def test_a_worker_goes_on_with_what_a_command_began(
         done = "select streams_done_at is not null from erasures"
         return bool(await site.database.fetchval(done))
 
-    await eventually(is_done, within=40)
-    await eventually(lambda: is_archived(tmp_path / "archive"), within=20)
+    await eventually(is_done)
+    await eventually(lambda: is_archived(tmp_path / "archive"))
 
     async def is_gone() -> bool:
         return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
 
-    await eventually(is_gone, within=20)
+    await eventually(is_gone)
 
 
 async def test_an_archive_that_a_worker_rewrites_is_left_to_it(
@@ -245,13 +245,13 @@ async def test_what_the_person_does_later_leaves_nothing(
     await erase(site)
 
     await jane_comes(site)
-    await eventually(lambda: is_read(site.redis), within=20)
+    await eventually(lambda: is_read(site.redis))
 
     async def is_gone() -> bool:
         await erase(site, "--wait", "0")
         return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
 
-    await eventually(is_gone, within=20)
+    await eventually(is_gone)
     assert 0 == (await run(site, "verify")).code
 
 
@@ -271,7 +271,7 @@ async def test_who_is_not_there_is_not_erased_unless_asked_for(
         await erase(site, "--wait", "0")
         return [] == await left(site, tmp_path, JANE, "jane@doe.example", "Jane Doe")
 
-    await eventually(is_gone, within=20)
+    await eventually(is_gone)
 
 
 async def test_nothing_happens_to_who_says_no(site: Installation) -> None:

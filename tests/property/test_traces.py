@@ -1,9 +1,10 @@
-"""Spans are encoded here as OpenTelemetry's SDK encodes them."""
+"""Trace contexts, and spans, which are encoded here as OpenTelemetry's SDK encodes them."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -23,9 +24,10 @@ from opentelemetry.trace import (
 )
 
 from ingest.contracts.traces import otlp
+from ingest.contracts.traces.context import context_of, is_sampled
 from ingest.contracts.traces.otlp import Attribute, Context, Kind
 from ingest.contracts.traces.spans import Span, span_context
-from tests.support.otlp import CALLER, SAMPLED, TRACE
+from tests.support.otlp import CALLER, SAMPLED, TRACE, UNSAMPLED
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 IDS = st.binary(min_size=16, max_size=16)
@@ -125,3 +127,40 @@ def test_a_span_says_what_it_is_within_and_why_it_failed() -> None:
     assert ("error.type", "KeyError") == (error.key, error.value.string_value)
     assert 0 < outer.start_time_unix_nano <= inner.start_time_unix_nano
     assert inner.end_time_unix_nano <= outer.end_time_unix_nano
+
+
+@pytest.mark.parametrize("flags", ["01", "03", "ff"])
+def test_a_context_whose_caller_records_is_sampled(flags: str) -> None:
+    assert is_sampled(SAMPLED[:-2] + flags)
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        UNSAMPLED,
+        "",
+        SAMPLED + "-",
+        SAMPLED[1:],
+        SAMPLED.upper(),
+        "01" + SAMPLED[2:],  # a later version
+        f"00-{'0' * 32}-{CALLER}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE[1:]}g-{CALLER}-01",
+        SAMPLED[:-2] + "g1",
+        SAMPLED.replace("4", "٤"),
+    ],
+)
+def test_what_is_no_sampled_context_of_version_00_is_passed_over(
+    traceparent: str,
+) -> None:
+    assert not is_sampled(traceparent)
+
+
+@given(st.text() | st.text(min_size=55, max_size=55))
+def test_no_text_makes_reading_a_context_fail(traceparent: str) -> None:
+    is_sampled(traceparent)
+
+
+@given(st.binary() | st.binary().map(b'{"v":3'.__add__))
+def test_no_bytes_make_looking_for_a_context_fail(payload: bytes) -> None:
+    context_of(payload)
