@@ -16,13 +16,14 @@ from redis import Redis
 from ingest.contracts.stream import FIELD, events_key
 from scripts.bench import options
 from scripts.bench.baselines.append_app import KEYS
+from scripts.bench.environment import usage
 from scripts.bench.environment.collector import collected
 from scripts.bench.environment.processes import baseline, edges
 from scripts.bench.environment.replica import replicated
 from scripts.bench.environment.runs import Pair, Result, paired, tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
 from scripts.bench.load import load
-from scripts.bench.load.load import Load
+from scripts.bench.load.load import Load, Sent
 from scripts.environment import Environment
 
 _WARM_SECONDS: Final = 1
@@ -30,6 +31,7 @@ _SAMPLE: Final = 200
 #: For Valkey to write out what the run before appended.
 _SETTLE_MS: Final = 20_000
 _MS: Final = 1000
+_MICROSECONDS: Final = 1_000_000
 _TRACE_ONE_IN: Final = 100
 _BASELINES: Final = {
     "aiohttp_app": "aiohttp handler that parses the same JSON with orjson and answers",
@@ -167,15 +169,32 @@ def _against_itself(
         results: dict[int, Result] = {}
         for number in connections:
             each = load.choose(load.clicks(servers.codes, servers.data, number))
+            ours, theirs = list[float](), list[float]()
             rates = paired(
-                partial(_rate_of_new, changed, redis, each, seconds),
-                partial(_rate_of_new, servers, redis, each, seconds),
+                partial(_rate_of_new, changed, redis, each, seconds, ours),
+                partial(_rate_of_new, servers, redis, each, seconds, theirs),
                 pairs,
             )
-            results[number] = Result(name="edge", unit="requests/s", pairs=rates)
-            tell(f"{number} connections: {results[number].ratio:.3f}")
+            spent = Result(
+                name="processor time",
+                unit="µs",
+                pairs=[*map(Pair, ours, theirs)],
+                digits=1,
+            ).figures()
+            results[number] = Result(
+                name="edge",
+                unit="requests/s",
+                pairs=rates,
+                more={f"processor_{name}": each for name, each in spent.items()},
+            )
+            tell(
+                f"{number} connections: {results[number].ratio:.3f}; processor time of a"
+                f" request {spent['ratio']:.3f}"
+            )
     worst = min(results, key=lambda number: results[number].ratio)
-    rows = [{"connections": at, **one.figures()} for at, one in results.items()]
+    rows = [
+        {"connections": at, **one.figures(), **one.more} for at, one in results.items()
+    ]
     return replace(
         results[worst],
         conditions={
@@ -228,20 +247,31 @@ def _rounds(
 
 
 def _rate_of_new(
-    servers: BenchServers, redis: Redis, load: Load, seconds: float
+    servers: BenchServers, redis: Redis, load: Load, seconds: float, spent: list[float]
 ) -> float:
-    """Of an edge started for it: two processes of the same edge differ by some percent."""
-    with edges(servers) as (port, _):
-        _rate(redis, load, port, _WARM_SECONDS)
-        return _rate(redis, load, port, seconds)
+    """Of an edge started for it: two processes of the same edge differ by some percent.
+
+    The microseconds of processor time that it spent on a request come to `spent`.
+    """
+    with edges(servers) as (port, pids):
+        _sent(redis, load, port, _WARM_SECONDS)
+        before = usage.cpu_seconds(usage.tree(pids))
+        sent = _sent(redis, load, port, seconds)
+        took = usage.cpu_seconds(usage.tree(pids)) - before
+        spent.append(took / sent.requests * _MICROSECONDS)
+        return sent.rate
 
 
 def _rate(redis: Redis, load: Load, port: int, seconds: float) -> float:
-    """Requests a second of a port, once nothing of the run before is left."""
+    return _sent(redis, load, port, seconds).rate
+
+
+def _sent(redis: Redis, load: Load, port: int, seconds: float) -> Sent:
+    """A load on a port, once nothing of the run before is left."""
     for key in (*map(events_key, range(SHARDS)), *KEYS):
         redis.xtrim(key, maxlen=0, approximate=False)
     redis.execute_command("WAITAOF", 1, 0, _SETTLE_MS)  # type: ignore[no-untyped-call]
-    return load.send(port, seconds).rate
+    return load.send(port, seconds)
 
 
 def _result(rounds: Sequence[Round]) -> Result:

@@ -68,7 +68,10 @@ def test_an_edge_that_traces_is_measured_against_one_that_does_not() -> None:
     found = bench("edge", "--traces", *asked)
 
     is_measured(found, "edge", "requests/s")
-    assert [64] == [each["connections"] for each in found["by_connections"]]
+    [row] = found["by_connections"]
+    assert 64 == row["connections"]
+    figure, baseline = row["processor_figure"], row["processor_baseline"]
+    assert row["processor_ratio"] == pytest.approx(figure / baseline, abs=0.01)
 
 
 @pytest.mark.slow
