@@ -66,9 +66,9 @@ class Worker:
         await eventually(ended, within=within)
         return self.process.returncode
 
-    async def stops(self) -> int:
+    async def stops(self, *, within: float = GRACE_SECONDS) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return await self.ends()
+        return await self.ends(within=within)
 
 
 @dataclass(frozen=True, slots=True)
