@@ -222,6 +222,6 @@ def test_a_fault_sends_its_alert_and_no_other_within_90_seconds(
         happens(up),
         Trickle(up, "drill"),
     ):
-        eventually(lambda: alert in found.sent(), within=150)
+        eventually(lambda: alert in found.sent(), within=90)
 
         assert {alert} == found.sent()

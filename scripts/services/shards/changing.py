@@ -32,7 +32,6 @@ from scripts.services.shards.sealing import (
     is_sealed,
     seal,
     unconfirmed,
-    unseal,
     unseal_all,
 )
 from scripts.services.shards.sides import Record, Side
@@ -261,8 +260,7 @@ class Changer:
         """
         if await noting.is_there(self._present.redis, self._noted):
             return
-        for shard in sealed:
-            await unseal(self._present.redis, shard)
+        await unseal_all(self._present.redis, sealed)
         raise noting.gone()
 
     async def _count(self) -> None:

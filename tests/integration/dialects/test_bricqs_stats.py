@@ -13,7 +13,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 GOOGLEBOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 #: So soon figures must be there, in one of some tries: a busy machine may be late in others.
 SECOND = 1.0
-TRIES = 20
+TRIES = 3
 
 
 async def click(site: Installation, session: str, agent: str = FIREFOX) -> None:

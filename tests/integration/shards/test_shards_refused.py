@@ -79,7 +79,8 @@ def test_a_dry_run_changes_nothing(cli: Cli, redis: Redis) -> None:
 
     assert {
         "from": "4", "to": "2", "shards": [0, 1], "sealed": [2, 3], "opened": [],
-        "in_flight": 0, "kept": 2, "settings": {"REFTIDE_SHARDS": "2"}, "is_done": False, "removed": 0,
+        "in_flight": 0, "kept": 2, "settings": {"REFTIDE_SHARDS": "2"}, "is_done": False,
+        "removed": 0,
     } == found  # fmt: skip
     assert "To be sealed: 2, 3." in shown.out
     assert is_untouched(redis)
