@@ -16,14 +16,13 @@ from redis import Redis
 from ingest.contracts.stream import FIELD, events_key
 from scripts.bench import options
 from scripts.bench.baselines.append_app import KEYS
-from scripts.bench.environment import usage
 from scripts.bench.environment.collector import collected
 from scripts.bench.environment.processes import baseline, edges
 from scripts.bench.environment.replica import replicated
 from scripts.bench.environment.runs import Pair, Result, paired, tell
 from scripts.bench.environment.servers import SHARDS, Asked, BenchServers, prepared
 from scripts.bench.load import load
-from scripts.bench.load.load import Load, Sent
+from scripts.bench.load.load import Load, costing
 from scripts.environment import Environment
 
 _WARM_SECONDS: Final = 1
@@ -31,7 +30,6 @@ _SAMPLE: Final = 200
 #: For Valkey to write out what the run before appended.
 _SETTLE_MS: Final = 20_000
 _MS: Final = 1000
-_MICROSECONDS: Final = 1_000_000
 _TRACE_ONE_IN: Final = 100
 _BASELINES: Final = {
     "aiohttp_app": "aiohttp handler that parses the same JSON with orjson and answers",
@@ -254,24 +252,24 @@ def _rate_of_new(
     The microseconds of processor time that it spent on a request come to `spent`.
     """
     with edges(servers) as (port, pids):
-        _sent(redis, load, port, _WARM_SECONDS)
-        before = usage.cpu_seconds(usage.tree(pids))
-        sent = _sent(redis, load, port, seconds)
-        took = usage.cpu_seconds(usage.tree(pids)) - before
-        spent.append(took / sent.requests * _MICROSECONDS)
+        _rate(redis, load, port, _WARM_SECONDS)
+        _forget(redis)
+        sent, micros = costing(load, port, pids, seconds)
+        spent.append(micros)
         return sent.rate
 
 
 def _rate(redis: Redis, load: Load, port: int, seconds: float) -> float:
-    return _sent(redis, load, port, seconds).rate
+    """Requests a second of a port, once nothing of the run before is left."""
+    _forget(redis)
+    return load.send(port, seconds).rate
 
 
-def _sent(redis: Redis, load: Load, port: int, seconds: float) -> Sent:
-    """A load on a port, once nothing of the run before is left."""
+def _forget(redis: Redis) -> None:
+    """Delete what the run before appended, on the disk too."""
     for key in (*map(events_key, range(SHARDS)), *KEYS):
         redis.xtrim(key, maxlen=0, approximate=False)
     redis.execute_command("WAITAOF", 1, 0, _SETTLE_MS)  # type: ignore[no-untyped-call]
-    return load.send(port, seconds)
 
 
 def _result(rounds: Sequence[Round]) -> Result:

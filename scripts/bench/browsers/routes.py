@@ -15,13 +15,12 @@ from scripts.bench.environment import usage
 from scripts.bench.environment.processes import edges
 from scripts.bench.environment.runs import Result, paired
 from scripts.bench.environment.servers import SHARDS, BenchServers, prepared
-from scripts.bench.load.load import Load, choose, clicks
+from scripts.bench.load.load import Load, choose, clicks, costing
 from scripts.environment import Environment
 from scripts.errors import Unreachable
 
 _BARE: Final = str(Path(__file__).with_name("bare.py"))
 _WARM_SECONDS: Final = 1.0
-_MICROSECONDS: Final = 1e6
 #: The clicks that are traced come one at a time.
 _TRACE_SECONDS: Final = 1.0
 #: For Valkey to write out what the run before appended.
@@ -88,10 +87,7 @@ def _cost(
         redis.xtrim(events_key(shard), maxlen=0, approximate=False)
     redis.execute_command("WAITAOF", 1, 0, _SETTLE_MS)  # type: ignore[no-untyped-call]
     port, pids = edge
-    before = usage.cpu_seconds(usage.tree(pids))
-    sent = load.send(port, seconds)
-    spent = usage.cpu_seconds(usage.tree(pids)) - before
-    return spent / sent.requests * _MICROSECONDS
+    return costing(load, port, pids, seconds)[1]
 
 
 def _passed(

@@ -6,7 +6,7 @@ pace of its own is always ours, since wrk cannot.
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from scripts.bench.environment import usage
 from scripts.bench.environment.servers import HERE
 from scripts.bench.load import generator, traffic
 from scripts.bench.load.generator import Order
@@ -35,6 +36,7 @@ _SCRIPT: Final = Path(__file__).with_name("load.lua")
 #: Visitors that no two loads, and no two threads of one, have in common.
 _PART: Final = 1_000_000
 _PARTS: Final = count(step=_PART * _THREADS)
+_MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +203,14 @@ def _failed(why: str) -> Unreachable:
         f"The load failed: {why.strip()}",
         "run it again on a calmer machine; if it comes back, it is a bug.",
     )
+
+
+def costing(
+    load: Load, port: int, pids: Iterable[int], seconds: float
+) -> tuple[Sent, float]:
+    """A load on the port of these processes; their processor time for a request, microseconds."""
+    roots = [*pids]
+    before = usage.cpu_seconds(usage.tree(roots))
+    sent = load.send(port, seconds)
+    spent = usage.cpu_seconds(usage.tree(roots)) - before
+    return sent, spent / sent.requests * _MICROSECONDS
